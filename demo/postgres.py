@@ -24,11 +24,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
+
+import psutil
 
 from demo import ports
 
@@ -99,7 +101,11 @@ class Server:
 
     def is_running(self) -> bool:
         """Say whether a server runs on this data."""
-        if not self.data.exists():
+        pid_file = self.data / "postmaster.pid"
+        if not pid_file.exists():
+            return False
+        if self._is_zombie(pid_file):
+            pid_file.unlink(missing_ok=True)
             return False
         return self._run("pg_ctl", "status", f"--pgdata={self.data}").returncode == 0
 
@@ -107,6 +113,17 @@ class Server:
         """Stop the server and delete its data."""
         self.stop()
         shutil.rmtree(self.home, ignore_errors=True)
+
+    @staticmethod
+    def _is_zombie(pid_file: Path) -> bool:
+        """Say whether the server was killed in a container whose first process reaps nothing.
+
+        pg_ctl and the server itself would take such a process id for a living server's.
+        """
+        with suppress(OSError, ValueError, IndexError, psutil.Error):
+            pid = int(pid_file.read_text().splitlines()[0])
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return False
 
     def _initialise(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
