@@ -1,1 +1,35 @@
+//! The ingest core: Server-Sent Events into PostgreSQL, exactly once.
+//!
+//! `preset` and `catalog` decide what goes where, `decode` turns event bytes into encoded rows,
+//! `batch` gathers them, `store` commits rows, dead letters and offset in one transaction, and
+//! `pipeline` is the only loop. No Python, no Airflow, no feed of any particular shop.
 
+mod batch;
+mod catalog;
+mod config;
+mod connect;
+mod cursor;
+mod decode;
+mod encode;
+mod error;
+mod host;
+mod land;
+mod migrate;
+mod mirror;
+mod pipeline;
+mod preset;
+mod report;
+mod selector;
+mod source;
+mod status;
+mod store;
+
+pub use config::{BatchConfig, Limits, RunConfig, RunIdentity, SourceKind, Stop, UnknownEvents};
+pub use connect::DatabaseConfig;
+pub use error::{Error, ErrorKind};
+pub use host::{Cursor, Host, NoHost, ProcessorEvent, Rows, Value};
+pub use migrate::{Applied, Migration, migrate};
+pub use pipeline::run;
+pub use preset::Preset;
+pub use report::{Report, StopReason};
+pub use status::status;

@@ -1,0 +1,79 @@
+-- The engine's own books. They live beside the data, because the promise "exactly once" rests on
+-- committing an offset in the transaction that stores the rows.
+
+-- Where each stream stands. Keyed for several shards and writers from the start; one writer today.
+create table sse_stream.offsets (
+    stream text not null,
+    shard integer not null default 0,
+    writer integer not null default 0,
+    -- The history the numbers below belong to; null until the source has named one.
+    epoch text,
+    -- Where to resume: the last id whose fate was committed. A rewind lowers it.
+    position bigint not null default 0,
+    -- The highest id ever committed in this epoch. It only ever chooses the path, direct or
+    -- replay-safe; it never decides that a keyed event is dropped.
+    high_water bigint not null default 0,
+    -- What was last written to the Airflow Variable, and what before that: a Variable that holds
+    -- neither was changed by a person, who asks for a rewind.
+    mirrored bigint,
+    previously_mirrored bigint,
+    -- Who holds the stream, and a counter that grows with every change of hands, so that a run
+    -- which lost the stream without noticing cannot commit.
+    owner text,
+    fence bigint not null default 0,
+    -- When the source was last heard, a comment included.
+    last_heard_at timestamptz,
+    updated_at timestamptz not null default now(),
+    constraint offsets_pkey primary key (stream, shard, writer),
+    constraint offsets_position_check check (position >= 0),
+    constraint offsets_high_water_check check (high_water >= 0)
+);
+
+-- Every event that did not land, with the reason and the bytes to land it later.
+create table sse_stream.dead_letters (
+    dead_letter_id bigint generated always as identity,
+    stream text not null,
+    shard integer not null default 0,
+    epoch text not null default '',
+    event_offset bigint,
+    source_id text,
+    event_type text,
+    reason_code text not null,
+    reason text not null,
+    raw bytea not null,
+    attempts integer not null default 1,
+    run_id text,
+    created_at timestamptz not null default now(),
+    last_seen_at timestamptz not null default now(),
+    constraint dead_letters_pkey primary key (dead_letter_id),
+    -- The same event seen again counts as one more attempt, not as one more letter.
+    constraint dead_letters_source_key unique (stream, shard, epoch, source_id)
+);
+create index dead_letters_created_at_idx on sse_stream.dead_letters (created_at);
+
+-- One row per run of a task, kept for a month: what it did and how it ended.
+create table sse_stream.runs (
+    id bigint generated always as identity,
+    stream text not null,
+    shard integer not null default 0,
+    dag_id text not null default '',
+    task_id text not null default '',
+    run_id text not null default '',
+    map_index integer not null default -1,
+    try_number integer not null default 0,
+    log_url text not null default '',
+    started_at timestamptz not null default now(),
+    ended_at timestamptz,
+    events bigint not null default 0,
+    rows bigint not null default 0,
+    duplicates bigint not null default 0,
+    dead_letters bigint not null default 0,
+    bytes bigint not null default 0,
+    first_offset bigint,
+    last_offset bigint,
+    epoch text,
+    stop_reason text,
+    error text,
+    constraint runs_pkey primary key (id)
+);
+create index runs_stream_started_at_idx on sse_stream.runs (stream, started_at);

@@ -1,0 +1,133 @@
+//! What a caller decides about one run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::connect::DatabaseConfig;
+use crate::preset::Preset;
+
+/// Everything one run of [`crate::run`] needs.
+pub struct RunConfig {
+    /// Where the events come from. Its `last_event_id` is set by the run from the committed offset.
+    pub source: sse::ClientConfig,
+    /// How the events are fetched: as a stream, or page by page from the feed's REST twin.
+    pub source_kind: SourceKind,
+    /// Where the rows go.
+    pub database: DatabaseConfig,
+    /// Which event goes into which table.
+    pub preset: Preset,
+    /// The name under which the offset is kept; `None` takes the preset's.
+    pub stream: Option<String>,
+    /// Which shard of the stream this run reads; 0 where the stream is not sharded.
+    pub shard: i32,
+    /// When the run ends by itself.
+    pub limits: Limits,
+    /// When a batch is due and how large it may grow.
+    pub batch: BatchConfig,
+    /// What happens to an event whose type no route names.
+    pub unknown_events: UnknownEvents,
+    /// How long to wait for another run to give up the stream before `OffsetConflict`.
+    pub lease_timeout: Duration,
+    /// How often a progress line is logged.
+    pub progress_every: Duration,
+    /// Who runs this, for the run history and the owner column.
+    pub run: RunIdentity,
+}
+
+/// How events are fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceKind {
+    /// `text/event-stream`.
+    #[default]
+    Stream,
+    /// Pages of JSON from a REST endpoint (`?since=&limit=`), read until an empty page.
+    Poll,
+}
+
+/// When a run ends by itself. `None` means never for that reason.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Exactly this many events are taken.
+    pub max_events: Option<u64>,
+    /// Wall time from the moment the stream's lock is held.
+    pub timeout: Option<Duration>,
+    /// Time without any event (comments do not count).
+    pub idle_timeout: Option<Duration>,
+}
+
+/// When a batch is due. It then still takes in what has already arrived until the previous
+/// commit returns, up to `max_bytes`.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchConfig {
+    pub events: usize,
+    pub linger: Duration,
+    /// Bound on the memory of one batch: event bytes plus encoded rows.
+    pub max_bytes: usize,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self { events: 100, linger: Duration::from_millis(20), max_bytes: 4 << 20 }
+    }
+}
+
+/// What happens to an event whose type no route names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownEvents {
+    /// One dead letter with the reason `unknown_type`.
+    #[default]
+    DeadLetter,
+    /// Only the routes for `*` (the raw table) take it.
+    RawOnly,
+    /// Counted, then passed over.
+    Ignore,
+}
+
+/// Who runs this. Empty strings where the caller has no such thing.
+#[derive(Clone, Debug, Default)]
+pub struct RunIdentity {
+    pub dag_id: String,
+    pub task_id: String,
+    pub run_id: String,
+    pub map_index: i32,
+    pub try_number: i32,
+    pub log_url: String,
+    /// Shown to others who wait for the stream, for example `host:pid`.
+    pub owner: String,
+}
+
+/// A flag that asks a run to end at the next committed offset. Clones share the flag.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<StopInner>);
+
+#[derive(Default)]
+struct StopInner {
+    set: AtomicBool,
+    notify: Notify,
+}
+
+impl Stop {
+    /// Asks the run to end. Safe to call from any thread, any number of times.
+    pub fn set(&self) {
+        self.0.set.store(true, Ordering::SeqCst);
+        self.0.notify.notify_waiters();
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_set(&self) -> bool {
+        self.0.set.load(Ordering::SeqCst)
+    }
+
+    /// Returns when the end was asked for.
+    pub(crate) async fn wait(&self) {
+        let notified = self.0.notify.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        if !self.is_set() {
+            notified.await;
+        }
+    }
+}

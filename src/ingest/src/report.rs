@@ -1,0 +1,57 @@
+//! What a run did, in durable numbers only: everything here was counted after a commit.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Why a run ended. All of these are normal ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    EventLimit,
+    Deadline,
+    Idle,
+    EndOfStream,
+    Stopped,
+}
+
+impl StopReason {
+    /// The name used in reports, logs and the run history.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EventLimit => "event_limit",
+            Self::Deadline => "deadline",
+            Self::Idle => "idle",
+            Self::EndOfStream => "end_of_stream",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// The result of one run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub stream: String,
+    /// Events whose fate was committed: landed, duplicate, ignored or dead letter.
+    pub events_processed: u64,
+    /// Rows inserted or changed, per table.
+    pub rows: BTreeMap<String, u64>,
+    /// Events that changed nothing because they had landed before.
+    pub duplicates: u64,
+    pub dead_letters: u64,
+    /// Events passed over by `unknown_events = ignore`.
+    pub ignored: u64,
+    /// Notices of missed events from the source.
+    pub gaps: u64,
+    pub batches_processed: u64,
+    /// Bytes of event data whose fate was committed.
+    pub bytes: u64,
+    /// First and last id among the committed events of this run.
+    pub first_offset: Option<i64>,
+    pub last_offset: Option<i64>,
+    /// Where the next run resumes.
+    pub position: i64,
+    pub epoch: Option<String>,
+    pub reconnects: u64,
+    pub stop_reason: StopReason,
+    /// Wall time from holding the stream's lock to the last commit.
+    pub execution_time: Duration,
+}
