@@ -1,0 +1,69 @@
+"""Server-sent events into PostgreSQL, exactly once, as Airflow operators.
+
+Importing this package loads no Airflow module and no native code: Airflow looks at
+providers before its own configuration is ready, and every DAG parse pays for imports.
+Names are resolved at first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        ConfigError,
+        DatabaseError,
+        OffsetConflictError,
+        ProtocolError,
+        SchemaError,
+        SourceError,
+        SourceRejectedError,
+        SSEStreamError,
+    )
+    from .operators import SSEStreamOperator
+    from .processors import create_custom_event_processor, event_processor
+    from .sensors import SSEStreamSensor
+
+_HOMES = {
+    "SSEStreamOperator": "operators",
+    "SSEStreamSensor": "sensors",
+    "event_processor": "processors",
+    "create_custom_event_processor": "processors",
+    "SSEStreamError": "errors",
+    "SourceError": "errors",
+    "SourceRejectedError": "errors",
+    "ProtocolError": "errors",
+    "DatabaseError": "errors",
+    "SchemaError": "errors",
+    "OffsetConflictError": "errors",
+    "ConfigError": "errors",
+}
+
+__all__ = [
+    "ConfigError",
+    "DatabaseError",
+    "OffsetConflictError",
+    "ProtocolError",
+    "SSEStreamError",
+    "SSEStreamOperator",
+    "SSEStreamSensor",
+    "SchemaError",
+    "SourceError",
+    "SourceRejectedError",
+    "create_custom_event_processor",
+    "event_processor",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

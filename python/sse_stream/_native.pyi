@@ -1,0 +1,64 @@
+"""The engine. Settings are JSON text, so that one plain value crosses the language line."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, final
+
+class Host(Protocol):
+    """What a run may ask of its surroundings; called on the thread that called :func:`run`."""
+
+    def read_mirror(self) -> str | None: ...
+    def write_mirror(self, position: int) -> None: ...
+    def process(self, event_type: str, data: str, cursor: CursorPort) -> None: ...
+
+@final
+class StopFlag:
+    """Asks a run to end at the next committed offset; may be set from any thread."""
+
+    def __new__(cls) -> StopFlag: ...
+    def set(self) -> None: ...
+    def is_set(self) -> bool: ...
+
+@final
+class CursorPort:
+    """The transaction of the batch that holds the event being processed."""
+
+    def query(
+        self, sql: str, params: list[tuple[str | None, str | None]]
+    ) -> tuple[list[str], list[tuple[Any, ...]], int]: ...
+
+@final
+class Parser:
+    """The event-stream parser alone: bytes in, events out."""
+
+    def __new__(cls, *, max_line: int = ..., max_event: int = ...) -> Parser: ...
+    def feed(self, chunk: bytes) -> list[dict[str, Any]]: ...
+    def finish(self) -> list[dict[str, Any]]: ...
+
+def run(
+    config: str,
+    *,
+    host: Host | None = None,
+    processors: list[str] = ...,
+    log: Callable[[int, str, str], None] | None = None,
+    log_level: int = ...,
+    stop: StopFlag | None = None,
+) -> dict[str, Any]:
+    """Run the engine until one of its limits and return the report.
+
+    The GIL is released while it works. Log records, the mirror and processors are called
+    on the calling thread. Signals are looked at ten times a second: an exception raised by
+    a handler stops the run at a committed offset and is raised again.
+    """
+
+def migrate(
+    database: str, owner: str, migrations: list[tuple[int, str, str]]
+) -> list[dict[str, Any]]:
+    """Apply the engine's migrations, then ``migrations`` (version, name, sql) of ``owner``."""
+
+def status(database: str, stream: str | None = None) -> dict[str, Any]:
+    """Return offsets, last runs and dead letters of one stream or of all."""
+
+def probe(source: str, timeout_seconds: float) -> None:
+    """Open the stream, require an event stream and its first byte, and close it."""
+
+__version__: str

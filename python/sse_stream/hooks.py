@@ -1,0 +1,165 @@
+"""From connections and environment to the plain settings the engine takes."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from .errors import ConfigError
+
+__all__ = ["airflow_database", "environment_database", "url_database"]
+
+_log = logging.getLogger(__name__)
+
+_SCHEMES = {"postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"}
+# What the engine understands of libpq's keywords, besides host, port, user, password, dbname.
+_OPTIONS = (
+    "hostaddr",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "options",
+    "application_name",
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "tcp_user_timeout",
+    "target_session_attrs",
+    "channel_binding",
+)
+# Extras that belong to Airflow's own hook and say nothing about the server.
+_HOOK_ONLY = {"cursor", "enable_log_db_messages", "client_encoding"}
+
+
+def airflow_database(conn_id: str) -> dict[str, str]:
+    """Return the engine's database settings of an Airflow connection.
+
+    Raises:
+        ConfigError: the connection is not PostgreSQL or asks for what is not supported.
+    """
+    from ._airflow import get_connection
+
+    conn: Any = get_connection(conn_id)
+    if conn.conn_type and conn.conn_type not in {"postgres", "postgresql"}:
+        raise ConfigError(
+            f"connection {conn_id!r} has the type {conn.conn_type!r}; use a postgres connection"
+        )
+    extras: Mapping[str, Any] = conn.extra_dejson or {}
+    if extras.get("iam"):
+        raise ConfigError(
+            f"connection {conn_id!r} uses iam, which is not supported; use a password"
+        )
+    ignored = sorted(set(extras) - set(_OPTIONS) - _HOOK_ONLY)
+    if ignored:
+        _log.warning(
+            "connection %r: extras not used by the engine: %s", conn_id, ", ".join(ignored)
+        )
+    return _settings(
+        f"connection {conn_id!r}",
+        host=conn.host,
+        port=conn.port,
+        user=conn.login,
+        password=conn.password,
+        dbname=conn.schema,
+        options={name: extras[name] for name in _OPTIONS if extras.get(name) is not None},
+    )
+
+
+def url_database(url: str, *, where: str, password: str | None = None) -> dict[str, str]:
+    """Return the engine's database settings of a ``postgresql://`` URL.
+
+    ``where`` names the URL's origin in error messages; the URL itself is never quoted,
+    because it may hold a password. ``password`` is used where the URL has none.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(
+            f"{where} is not a valid URL; use postgresql://user@host:port/db"
+        ) from error
+    if parts.scheme not in _SCHEMES:
+        raise ConfigError(f"{where} is not a postgresql:// URL")
+    query = dict(parse_qsl(parts.query))
+    unknown = sorted(set(query) - set(_OPTIONS) - {"host", "port", "user", "password", "dbname"})
+    if unknown:
+        raise ConfigError(f"{where} has unsupported parameters: {', '.join(unknown)}")
+    return _settings(
+        where,
+        host=_text(parts.hostname) or query.get("host"),
+        port=port or query.get("port"),
+        user=_text(parts.username) or query.get("user"),
+        password=_text(parts.password) or query.get("password") or password,
+        dbname=_text(parts.path.lstrip("/")) or query.get("dbname"),
+        options={name: query[name] for name in _OPTIONS if name in query},
+    )
+
+
+def environment_database(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the database settings of ``DATABASE_URL``, else of ``PGHOST`` and its kin."""
+    url = environment.get("DATABASE_URL")
+    if url:
+        return url_database(url, where="DATABASE_URL", password=environment.get("PGPASSWORD"))
+    if not (environment.get("PGHOST") or environment.get("PGDATABASE")):
+        raise ConfigError("no database is named; set DATABASE_URL or PGHOST, or use --conn-id")
+    names = {
+        "sslmode": "PGSSLMODE",
+        "sslrootcert": "PGSSLROOTCERT",
+        "sslcert": "PGSSLCERT",
+        "sslkey": "PGSSLKEY",
+        "options": "PGOPTIONS",
+        "application_name": "PGAPPNAME",
+        "connect_timeout": "PGCONNECT_TIMEOUT",
+    }
+    return _settings(
+        "the environment",
+        host=environment.get("PGHOST"),
+        port=environment.get("PGPORT"),
+        user=environment.get("PGUSER"),
+        password=environment.get("PGPASSWORD"),
+        dbname=environment.get("PGDATABASE"),
+        options={name: environment[var] for name, var in names.items() if environment.get(var)},
+    )
+
+
+def _settings(
+    where: str,
+    *,
+    host: str | None,
+    port: str | int | None,
+    user: str | None,
+    password: str | None,
+    dbname: str | None,
+    options: Mapping[str, Any],
+) -> dict[str, str]:
+    name = user or getpass.getuser()
+    settings = {
+        "host": host or "localhost",
+        "port": _port(where, port),
+        "user": name,
+        "dbname": dbname or name,
+    }
+    if password:
+        settings["password"] = password
+    settings.update({option: str(value) for option, value in options.items()})
+    return settings
+
+
+def _port(where: str, port: str | int | None) -> str:
+    try:
+        number = int(port) if port else 5432
+    except ValueError:
+        number = 0
+    if not 0 < number < 65536:
+        raise ConfigError(f"the port of {where} is not a port number")
+    return str(number)
+
+
+def _text(part: str | None) -> str | None:
+    return unquote(part) if part else None

@@ -1,0 +1,262 @@
+"""The operator: one bounded run of the engine as an Airflow task."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._airflow import AirflowFailException, BaseOperator, read_variable, write_variable
+from .errors import ConfigError, SSEStreamError
+from .hooks import airflow_database
+from .presets import load_preset
+from .probe import check_url, safe_url
+from .processors import EventProcessor, processors_by_type, run_processor
+
+if TYPE_CHECKING:
+    from ._native import CursorPort, StopFlag
+
+__all__ = ["SSEStreamOperator"]
+
+_UNKNOWN_EVENTS = ("dead_letter", "raw_only", "ignore")
+_SOURCE_KINDS = ("stream", "poll")
+_PROGRESS_SECONDS = 5.0
+_DERIVED = "derived"
+# Waiting for the previous run is normal; it is given its own time plus this.
+_LEASE_MARGIN_SECONDS = 60.0
+
+
+class SSEStreamOperator(BaseOperator):
+    """Moves events of a stream into PostgreSQL until a limit is reached, exactly once.
+
+    Rows, dead letters and the offset are committed in one transaction per batch; a retry or
+    the next run resumes behind the last committed event. Where two runs of one stream
+    overlap, the later waits and takes over.
+
+    :param sse_url: address of the stream (templated)
+    :param postgres_conn_id: Airflow connection of the target database (templated)
+    :param max_events_per_run: exact number of events after which the run ends, None for no
+        limit (templated)
+    :param timeout_seconds: run time in seconds, counted from when the stream is ours, None for
+        no limit (templated)
+    :param batch_size: number of events at which a batch becomes due
+    :param event_processors: functions ``(cursor, event, payload)`` that replace the routes of an
+        event type: a dict by type, or a list of functions marked with ``@event_processor``
+    :param preset: which event goes where: name of a shipped preset, or path of your own
+    :param stream: name under which the offset is kept, by default the preset's
+    :param source_kind: ``stream`` for server-sent events, ``poll`` for the feed's REST pages
+    :param headers: sent with every request
+    :param offset_variable: Airflow Variable that mirrors the offset, derived from the stream's
+        name by default (``restaurant_stream_offset``), None for none. Setting the Variable by
+        hand asks for a rewind, once.
+    :param linger_ms: age in milliseconds at which a batch becomes due
+    :param max_batch_bytes: bound on the memory of one batch
+    :param idle_timeout_seconds: end the run after this time without an event, None for never
+    :param unknown_events: ``dead_letter``, ``raw_only`` or ``ignore``: events no route names
+    :param lease_timeout_seconds: how long to wait for another run to give up the stream; by
+        default the run time plus a minute
+    """
+
+    template_fields: Sequence[str] = (
+        "sse_url",
+        "postgres_conn_id",
+        "max_events_per_run",
+        "timeout_seconds",
+    )
+    ui_color = "#f3e6d8"
+
+    def __init__(
+        self,
+        *,
+        sse_url: str,
+        postgres_conn_id: str = "postgres_restaurant",
+        max_events_per_run: int | str | None = 1000,
+        timeout_seconds: float | str | None = 60,
+        batch_size: int = 100,
+        event_processors: Mapping[str, EventProcessor] | Iterable[EventProcessor] | None = None,
+        preset: str = "restaurant",
+        stream: str | None = None,
+        source_kind: str = "stream",
+        headers: Mapping[str, str] | None = None,
+        offset_variable: str | None = _DERIVED,
+        linger_ms: int = 200,
+        max_batch_bytes: int = 4 << 20,
+        idle_timeout_seconds: float | None = None,
+        unknown_events: str = "dead_letter",
+        lease_timeout_seconds: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.sse_url = sse_url
+        self.postgres_conn_id = postgres_conn_id
+        self.max_events_per_run = max_events_per_run
+        self.timeout_seconds = timeout_seconds
+        self.batch_size = batch_size
+        self.event_processors = processors_by_type(event_processors)
+        self.preset = preset
+        self.stream = stream
+        self.source_kind = source_kind
+        self.headers = dict(headers or {})
+        self.offset_variable = offset_variable
+        self.linger_ms = linger_ms
+        self.max_batch_bytes = max_batch_bytes
+        self.idle_timeout_seconds = idle_timeout_seconds
+        self.unknown_events = unknown_events
+        self.lease_timeout_seconds = lease_timeout_seconds
+        self._stop: StopFlag | None = None
+        # What is wrong already is said when the DAG is parsed; templates are checked at start.
+        for name in ("max_events_per_run", "timeout_seconds"):
+            if not _is_template(getattr(self, name)):
+                self._settings_number(name)
+        self._check()
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Run the engine and return its report."""
+        from . import _native
+
+        try:
+            stop = self._stop = _native.StopFlag()
+            config = self._config(context)
+            variable = self._variable(config["stream"])
+            self.log.info(
+                "stream %r: %s into connection %r",
+                config["stream"],
+                safe_url(self.sse_url),
+                self.postgres_conn_id,
+            )
+            report = _native.run(
+                json.dumps(config),
+                host=_Host(variable, self.event_processors),
+                processors=sorted(self.event_processors),
+                log=_engine_log,
+                log_level=_engine_logger.getEffectiveLevel(),
+                stop=stop,
+            )
+        except SSEStreamError as error:
+            if error.transient:
+                raise
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+        finally:
+            self._stop = None
+        self.log.info(
+            "%d events in %d batches, ended by %s at offset %s",
+            report["events_processed"],
+            report["batches_processed"],
+            report["stop_reason"],
+            report["position"],
+        )
+        return report
+
+    def on_kill(self) -> None:
+        """Ask the engine to end at a committed offset."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def _config(self, context: Any) -> dict[str, Any]:
+        preset = load_preset(self.preset)
+        timeout = self._settings_number("timeout_seconds")
+        lease = self.lease_timeout_seconds
+        if lease is None:
+            lease = (timeout or _LEASE_MARGIN_SECONDS * 4) + _LEASE_MARGIN_SECONDS
+        return {
+            "source": {
+                "url": check_url(self.sse_url),
+                "kind": self.source_kind,
+                "headers": self.headers,
+            },
+            "database": airflow_database(self.postgres_conn_id),
+            "preset": preset.toml,
+            "stream": self.stream or preset.name,
+            "max_events": self._settings_number("max_events_per_run"),
+            "timeout_seconds": timeout,
+            "idle_timeout_seconds": self.idle_timeout_seconds,
+            "batch_events": self.batch_size,
+            "linger_ms": self.linger_ms,
+            "max_batch_bytes": self.max_batch_bytes,
+            "unknown_events": self.unknown_events,
+            "lease_timeout_seconds": lease,
+            "progress_seconds": _PROGRESS_SECONDS,
+            "run": _identity(context),
+        }
+
+    def _variable(self, stream: str) -> str | None:
+        if self.offset_variable != _DERIVED:
+            return self.offset_variable
+        return f"{stream.removesuffix('_stream')}_stream_offset"
+
+    def _settings_number(self, name: str) -> float | int | None:
+        value = getattr(self, name)
+        if value is None or value == "None":
+            return None
+        whole = name == "max_events_per_run"
+        try:
+            number = int(value) if whole else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = -1
+        if isinstance(value, bool) or not 0 < number < 2**53:
+            kind = "a positive whole number" if whole else "a positive number of seconds"
+            raise ConfigError(f"{name} of task {self.task_id!r} is not {kind} or None")
+        return number
+
+    def _check(self) -> None:
+        problem = None
+        if self.unknown_events not in _UNKNOWN_EVENTS:
+            problem = f"unknown_events is not one of {', '.join(_UNKNOWN_EVENTS)}"
+        elif self.source_kind not in _SOURCE_KINDS:
+            problem = f"source_kind is not one of {', '.join(_SOURCE_KINDS)}"
+        for name in ("batch_size", "linger_ms", "max_batch_bytes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                problem = f"{name} is not a positive whole number"
+        for name in ("idle_timeout_seconds", "lease_timeout_seconds"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, (int, float)) or not 0 < value < 2**53):
+                problem = f"{name} is not a positive number of seconds or None"
+        if problem:
+            raise ConfigError(f"{problem} (task {self.task_id!r})")
+
+
+class _Host:
+    """What Airflow offers to a run."""
+
+    def __init__(self, variable: str | None, processors: Mapping[str, EventProcessor]) -> None:
+        self._variable = variable
+        self._processors = processors
+
+    def read_mirror(self) -> str | None:
+        return read_variable(self._variable) if self._variable else None
+
+    def write_mirror(self, position: int) -> None:
+        if self._variable:
+            write_variable(self._variable, str(position))
+
+    def process(self, event_type: str, data: str, cursor: CursorPort) -> None:
+        run_processor(self._processors[event_type], data, cursor)
+
+
+# A child of Airflow's own task logger, so that the engine's lines stand in the task's log.
+_engine_logger = logging.getLogger("airflow.task.sse_stream")
+
+
+def _engine_log(level: int, target: str, message: str) -> None:
+    _engine_logger.log(level, "%s: %s", target, message)
+
+
+def _is_template(value: Any) -> bool:
+    return isinstance(value, str) and "{" in value
+
+
+def _identity(context: Any) -> dict[str, Any]:
+    ti = context.get("ti") if context else None
+    return {
+        "dag_id": str(getattr(ti, "dag_id", "") or ""),
+        "task_id": str(getattr(ti, "task_id", "") or ""),
+        "run_id": str(getattr(ti, "run_id", "") or ""),
+        "map_index": int(getattr(ti, "map_index", -1)),
+        "try_number": int(getattr(ti, "try_number", 0) or 0),
+        "log_url": str(getattr(ti, "log_url", "") or ""),
+        "owner": f"{socket.gethostname()}:{os.getpid()}",
+    }

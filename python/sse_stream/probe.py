@@ -1,0 +1,161 @@
+"""One look at a source, without reading or committing anything.
+
+This is deliberately not the engine's client: a probe must never retry, resume or wait
+longer than it was told.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException, HTTPResponse
+from typing import IO, Any
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+
+from .errors import ConfigError
+
+__all__ = [
+    "UnhealthyError",
+    "check_url",
+    "derive_health_url",
+    "fetch_health",
+    "open_stream",
+    "safe_url",
+]
+
+_MAX_HEALTH_BYTES = 1 << 20
+_SECRET_HEADERS = {"authorization", "cookie", "proxy-authorization"}
+
+
+class UnhealthyError(Exception):
+    """The source cannot be used now; the message says why and holds no secret."""
+
+
+def check_url(url: str, what: str = "sse_url") -> str:
+    """Return ``url`` if it is an absolute http(s) URL.
+
+    Raises:
+        ConfigError: it is not; the message does not quote it.
+    """
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except (ValueError, TypeError, AttributeError):
+        valid = False
+    if not valid:
+        raise ConfigError(f"{what} is not an http:// or https:// URL; give an absolute one")
+    return url
+
+
+def safe_url(url: str) -> str:
+    """Return ``url`` without what may hold a secret: user, password, query, fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def derive_health_url(sse_url: str) -> str | None:
+    """Return the ``/health`` beside a ``.../stream`` or ``.../events``; None for other URLs."""
+    parts = urlsplit(sse_url)
+    head, slash, last = parts.path.rstrip("/").rpartition("/")
+    if last not in {"stream", "events"}:
+        return None
+    return urlunsplit((parts.scheme, parts.netloc, f"{head}{slash}health", "", ""))
+
+
+def fetch_health(
+    health_url: str, *, headers: Mapping[str, str] | None = None, timeout_seconds: float = 10
+) -> dict[str, Any]:
+    """Return the JSON object of a health endpoint; an empty dict if it sends something else.
+
+    Raises:
+        UnhealthyError: it did not answer 200 in time.
+    """
+    with _get(health_url, headers, "application/json, */*;q=0.1", timeout_seconds) as response:
+        try:
+            body = json.loads(response.read(_MAX_HEALTH_BYTES))
+        except (ValueError, OSError, HTTPException):
+            return {}
+    return body if isinstance(body, dict) else {}
+
+
+def open_stream(
+    sse_url: str, *, headers: Mapping[str, str] | None = None, timeout_seconds: float = 10
+) -> None:
+    """Open the stream, wait for its first byte and close it.
+
+    Raises:
+        UnhealthyError: not 200, not ``text/event-stream``, or no byte in time.
+    """
+    with _get(sse_url, headers, "text/event-stream", timeout_seconds) as response:
+        mime = response.headers.get_content_type()
+        if mime != "text/event-stream":
+            raise UnhealthyError(f"{safe_url(sse_url)} sends {mime}, not text/event-stream")
+        try:
+            first = response.read(1)
+        except (OSError, HTTPException) as error:
+            raise UnhealthyError(f"{safe_url(sse_url)} sent no byte: {_cause(error)}") from error
+        if not first:
+            raise UnhealthyError(f"{safe_url(sse_url)} closed the stream without a byte")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects; credentials do not follow to another host."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Any,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        target = urljoin(req.full_url, newurl)
+        following = super().redirect_request(req, fp, code, msg, headers, target)
+        if following is not None and _origin(target) != _origin(req.full_url):
+            for name in list(following.headers):
+                if name.lower() in _SECRET_HEADERS:
+                    following.remove_header(name)
+        return following
+
+
+def _get(
+    url: str, headers: Mapping[str, str] | None, accept: str, timeout_seconds: float
+) -> HTTPResponse:
+    parts = urlsplit(check_url(url, "URL"))
+    plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    request = urllib.request.Request(plain, headers={"Accept": accept, "Cache-Control": "no-store"})  # noqa: S310 (checked above)
+    if parts.username:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        request.add_header("Authorization", "Basic " + base64.b64encode(login).decode())
+    for name, value in (headers or {}).items():
+        request.add_header(name, value)
+    opener = urllib.request.build_opener(_Redirects)
+    try:
+        response: HTTPResponse = opener.open(request, timeout=timeout_seconds)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise UnhealthyError(f"{safe_url(url)} answers {error.code}") from None
+    except (OSError, HTTPException) as error:
+        raise UnhealthyError(f"{safe_url(url)} cannot be reached: {_cause(error)}") from None
+    if response.status != 200:
+        response.close()
+        raise UnhealthyError(f"{safe_url(url)} answers {response.status}")
+    return response
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2]
+
+
+def _cause(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    cause = reason if isinstance(reason, BaseException) else error
+    if isinstance(cause, TimeoutError):
+        return "timed out"
+    text = getattr(cause, "strerror", None) or type(cause).__name__
+    return str(text).lower()
