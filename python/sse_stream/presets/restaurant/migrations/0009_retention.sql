@@ -1,0 +1,42 @@
+-- What is kept for how long. Facts are kept for ever, and so are dead letters: they are events
+-- that have not landed yet.
+--
+-- The role of the engine may call it, since the daily DAG runs as that role. It must not be able to
+-- wipe its own traces at once, therefore the audit is kept for a week at least.
+
+create function analytics.apply_retention(
+    raw_days integer default 7, audit_days integer default 30, runs_days integer default 30
+)
+    returns table (object_name text, unit text, removed bigint)
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if audit_days is null or audit_days not between 7 and 36500 then
+        raise exception 'apply_retention: audit_days is %, it must be 7 to 36500', audit_days
+            using errcode = 'invalid_parameter_value';
+    end if;
+    if runs_days is null or runs_days not between 1 and 36500 then
+        raise exception 'apply_retention: runs_days is %, it must be 1 to 36500', runs_days
+            using errcode = 'invalid_parameter_value';
+    end if;
+
+    return query
+    select d.object_name, d.unit, d.removed from raw_data.drop_old_partitions(raw_days) d;
+
+    return query
+    select d.object_name, d.unit, d.removed
+    from raw_data.drop_days_before(
+        'analytics.audit_log', (now() at time zone 'UTC')::date - audit_days) d;
+
+    delete from sse_stream.runs r
+    where coalesce(r.ended_at, r.started_at) < now() - make_interval(days => runs_days);
+    get diagnostics removed = row_count;
+    object_name := 'sse_stream.runs';
+    unit := 'rows';
+    return next;
+end
+$$;
+comment on function analytics.apply_retention(integer, integer, integer) is
+    'drops raw events, audit and run history older than so many days; returns what was removed';
