@@ -1,17 +1,24 @@
 //! The client: one connection at a time, moved on only by its caller.
 
+mod backoff;
 mod config;
 mod error;
 mod request;
+mod transport;
 
-use std::time::Duration;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
 
-use reqwest::header::HeaderMap;
+use reqwest::Response;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use config::{Backoff, ClientConfig};
 pub use error::{Error, ErrorKind};
 
 use crate::{Item, Parser};
+use request::{Target, shown};
 
 /// What one step of the client brought.
 #[derive(Debug)]
@@ -57,34 +64,134 @@ pub struct Disconnected {
 }
 
 /// A stream that is kept open: reconnects, resumes at the last event id, backs off.
+///
+/// It needs a tokio runtime with I/O and time only while [`Client::advance`] is awaited.
 pub struct Client {
     config: ClientConfig,
+    http: reqwest::Client,
+    target: Target,
     parser: Parser,
+    /// The server's last `retry`; it outlives the connection.
+    retry: Option<Duration>,
+    /// Consecutive attempts that brought no byte.
+    failures: u32,
+    state: State,
+}
+
+/// Everything that a dropped `advance` must not lose.
+enum State {
+    Idle,
+    Waiting(Instant),
+    Asking(Box<Asking>),
+    Reading(Box<Reading>),
+    Ended,
+    Failed(Error),
+}
+
+type Answer = Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>>;
+
+struct Asking {
+    answer: Answer,
+    target: Target,
+    redirects: usize,
+    silence: Silence,
+}
+
+struct Reading {
+    response: Response,
+    at: String,
+    silence: Silence,
+    any_bytes: bool,
 }
 
 impl Client {
     /// Checks the configuration; connects only in [`Client::advance`].
     ///
     /// # Errors
-    /// `Config` for an unusable URL, header, method or id.
+    /// `Config` for an unusable URL, header or method, `Protocol` for an id that no request can
+    /// carry.
     pub fn new(config: ClientConfig) -> Result<Client, Error> {
-        let id = config.last_event_id.clone().unwrap_or_default();
-        let parser = Parser::with_last_event_id(config.limits, &id);
-        Ok(Client { config, parser })
+        let http = transport::http_client(&config)?;
+        let target = Target::new(&config, &http)?;
+        let id = config.last_event_id.as_deref().unwrap_or_default();
+        request::check_id(&target.url, id)?;
+        Ok(Client {
+            parser: Parser::with_last_event_id(config.limits, id),
+            http,
+            target,
+            retry: None,
+            failures: 0,
+            state: State::Idle,
+            config,
+        })
     }
 
     /// One step: connects, reads a chunk, or waits for the next attempt.
     ///
     /// Cancel-safe: dropping the future loses nothing, the next call goes on where it was.
+    /// Take all items after [`Signal::Bytes`] before the next step.
     ///
     /// # Errors
     /// Only what no further attempt can mend (see [`ErrorKind`]), or the last failure once
     /// `max_attempts` is reached. Every further call returns the same error.
     pub async fn advance(&mut self) -> Result<Signal, Error> {
-        Err(Error::new(
-            ErrorKind::Protocol,
-            format!("{}: the client is not built yet", self.config.url),
-        ))
+        loop {
+            match &mut self.state {
+                State::Idle => self.ask(self.target.clone(), 0)?,
+                State::Waiting(until) => {
+                    sleep_until(*until).await;
+                    self.state = State::Idle;
+                }
+                State::Asking(asking) => {
+                    let answer = asking.silence.bound(&mut asking.answer).await;
+                    let at = shown(&asking.target.url);
+                    match answer {
+                        Some(Ok(response)) => {
+                            if let Some(signal) = self.answered(response)? {
+                                return Ok(signal);
+                            }
+                        }
+                        Some(Err(error)) => return self.broken(&at, error),
+                        None => {
+                            let limit = self.config.connect_timeout + self.config.read_timeout;
+                            return self.silent(&at, "answer", limit);
+                        }
+                    }
+                }
+                State::Reading(reading) => {
+                    let chunk = reading.silence.bound(reading.response.chunk()).await;
+                    match chunk {
+                        Some(Ok(Some(chunk))) => {
+                            reading.silence.heard();
+                            if chunk.is_empty() {
+                                continue;
+                            }
+                            reading.any_bytes = true;
+                            self.failures = 0;
+                            let length = chunk.len();
+                            self.parser.push(chunk);
+                            return Ok(Signal::Bytes(length));
+                        }
+                        Some(Ok(None)) => {
+                            let reason = format!("{}: the stream ended", reading.at);
+                            let storm = !reading.any_bytes;
+                            return self.disconnected(ErrorKind::Network, reason, storm, None);
+                        }
+                        Some(Err(error)) => {
+                            let at = std::mem::take(&mut reading.at);
+                            return self.broken(&at, error);
+                        }
+                        None => {
+                            let at = std::mem::take(&mut reading.at);
+                            let limit = self.config.read_timeout;
+                            return self.silent(&at, "byte", limit);
+                        }
+                    }
+                }
+                State::Ended => return Ok(Signal::End),
+                State::Failed(error) => return Err(error.clone()),
+            }
+        }
     }
 
     /// The next item of what has arrived, or `None` when more bytes are needed.
@@ -98,8 +205,224 @@ impl Client {
     }
 
     /// Drops the present connection unread and goes on from `id` (`None` or empty: no header).
+    ///
+    /// A wait that is under way is kept: the server may have asked for it.
     pub fn restart(&mut self, last_event_id: Option<&[u8]>) {
-        self.parser =
-            Parser::with_last_event_id(self.config.limits, last_event_id.unwrap_or_default());
+        self.retry = self.parser.retry().or(self.retry);
+        let id = last_event_id.unwrap_or_default();
+        self.parser = Parser::with_last_event_id(self.config.limits, id);
+        if !matches!(self.state, State::Waiting(_)) {
+            self.failures = 0;
+            self.state = State::Idle;
+        }
+    }
+
+    /// Sends a request. What the last connection left unfinished is dropped here.
+    fn ask(&mut self, target: Target, redirects: usize) -> Result<(), Error> {
+        let id = self.parser.last_event_id().to_vec();
+        self.retry = self.parser.retry().or(self.retry);
+        self.parser = Parser::with_last_event_id(self.config.limits, &id);
+        let request = target.request(&id).map_err(|error| self.fail(error))?;
+        tracing::debug!(url = %shown(&target.url), attempt = self.failures + 1, "connecting");
+        let http = self.http.clone();
+        self.state = State::Asking(Box::new(Asking {
+            answer: Box::pin(async move { http.execute(request).await }),
+            target,
+            redirects,
+            silence: Silence::new(self.config.connect_timeout + self.config.read_timeout),
+        }));
+        Ok(())
+    }
+
+    /// Judges an answer; `None` means that a redirect is being followed.
+    fn answered(&mut self, response: Response) -> Result<Option<Signal>, Error> {
+        let State::Asking(asking) = std::mem::replace(&mut self.state, State::Idle) else {
+            return Ok(None);
+        };
+        let at = shown(&asking.target.url);
+        let status = response.status().as_u16();
+        let headers = response.headers();
+        match status {
+            200 => {
+                check_content(&at, headers).map_err(|error| self.fail(error))?;
+                let headers = headers.clone();
+                self.state = State::Reading(Box::new(Reading {
+                    response,
+                    at: at.clone(),
+                    silence: Silence::new(self.config.read_timeout),
+                    any_bytes: false,
+                }));
+                Ok(Some(Signal::Connected(Connected {
+                    url: at,
+                    status,
+                    attempt: self.failures.saturating_add(1),
+                    headers,
+                })))
+            }
+            204 => {
+                self.state = State::Ended;
+                Ok(Some(Signal::End))
+            }
+            301 | 302 | 303 | 307 | 308 => {
+                if asking.redirects >= self.config.max_redirects {
+                    let limit = self.config.max_redirects;
+                    let message =
+                        format!("{at}: redirected more than {limit} times; correct the url");
+                    return Err(self.fail(Error::new(ErrorKind::Rejected, message)));
+                }
+                let location = headers.get(LOCATION).map(|value| value.as_bytes());
+                let target =
+                    asking.target.redirected(status, location).map_err(|error| self.fail(error))?;
+                self.ask(target, asking.redirects + 1)?;
+                Ok(None)
+            }
+            _ => {
+                let kind = ErrorKind::Status(status);
+                if self.config.strict || !kind.is_transient() {
+                    let next = advice(status);
+                    let message = format!("{at}: the server answered http status {status}; {next}");
+                    return Err(self.fail(Error::new(kind, message)));
+                }
+                let retry_after = headers
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok())
+                    .and_then(|value| backoff::retry_after(value, SystemTime::now()));
+                let reason = format!("{at}: the server answered http status {status}");
+                self.disconnected(kind, reason, true, retry_after).map(Some)
+            }
+        }
+    }
+
+    fn broken(&mut self, at: &str, error: reqwest::Error) -> Result<Signal, Error> {
+        let error = error.without_url();
+        let cause = transport::chain(&error);
+        if transport::is_bad_certificate(&error) {
+            let message = format!(
+                "{at}: the server's certificate is refused ({cause}); correct the url or install \
+                 the authority that signed it"
+            );
+            return Err(self.fail(Error::new(ErrorKind::Rejected, message)));
+        }
+        let reason = format!("{at}: the connection failed ({cause})");
+        self.disconnected(ErrorKind::Network, reason, true, None)
+    }
+
+    fn silent(&mut self, at: &str, what: &str, limit: Duration) -> Result<Signal, Error> {
+        let reason = format!("{at}: no {what} for {:.1} s", limit.as_secs_f64());
+        self.disconnected(ErrorKind::Network, reason, true, None)
+    }
+
+    /// Ends the present attempt and sets the clock for the next one.
+    fn disconnected(
+        &mut self,
+        kind: ErrorKind,
+        reason: String,
+        failed: bool,
+        retry_after: Option<Duration>,
+    ) -> Result<Signal, Error> {
+        self.failures = self.failures.saturating_add(u32::from(failed));
+        if failed && self.config.max_attempts.is_some_and(|max| self.failures >= max) {
+            let attempts = self.failures;
+            let message = format!(
+                "{reason}; gave up after {attempts} failed attempts, see that the source is up \
+                 and start again"
+            );
+            return Err(self.fail(Error::new(kind, message)));
+        }
+        let retry_in = backoff::wait(
+            &self.config.backoff,
+            self.failures,
+            self.parser.retry().or(self.retry),
+            retry_after,
+            rand::random(),
+        );
+        tracing::debug!(%reason, ?retry_in, failures = self.failures, "disconnected");
+        self.state = State::Waiting(Instant::now() + retry_in);
+        Ok(Signal::Disconnected(Disconnected { reason, retry_in, kind }))
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.state = State::Failed(error.clone());
+        error
+    }
+}
+
+/// Shows the state and the position only: configuration may hold secrets.
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &self.state {
+            State::Idle => "idle",
+            State::Waiting(_) => "waiting",
+            State::Asking(_) => "asking",
+            State::Reading(_) => "reading",
+            State::Ended => "ended",
+            State::Failed(_) => "failed",
+        };
+        f.debug_struct("Client")
+            .field("url", &shown(&self.target.url))
+            .field("state", &state)
+            .field("failures", &self.failures)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A limit on how long nothing may be heard.
+struct Silence {
+    limit: Duration,
+    until: Instant,
+}
+
+impl Silence {
+    /// What a caller who was away past the limit still gets: the bytes may be in the socket.
+    const GRACE: Duration = Duration::from_secs(1);
+
+    fn new(limit: Duration) -> Self {
+        Silence { limit, until: Instant::now() + limit }
+    }
+
+    fn heard(&mut self) {
+        self.until = Instant::now() + self.limit;
+    }
+
+    /// The future's output, or `None` once the silence has lasted too long.
+    async fn bound<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let now = Instant::now();
+        if now >= self.until {
+            self.until = now + self.limit.min(Self::GRACE);
+        }
+        timeout_at(self.until, future).await.ok()
+    }
+}
+
+fn check_content(at: &str, headers: &HeaderMap) -> Result<(), Error> {
+    let value = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let found = value(CONTENT_TYPE).unwrap_or_default();
+    let essence = found.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("text/event-stream") {
+        let message = format!(
+            "{at}: the content type is {:?} instead of text/event-stream; correct the url",
+            found.chars().take(80).collect::<String>()
+        );
+        return Err(Error::new(ErrorKind::Rejected, message));
+    }
+    match value(CONTENT_ENCODING) {
+        Some(encoding) if !encoding.trim().eq_ignore_ascii_case("identity") => {
+            let message = format!(
+                "{at}: the stream is compressed although identity was asked for; turn off \
+                 compression for it in the server or proxy"
+            );
+            Err(Error::new(ErrorKind::Rejected, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 | 407 => "check the credentials and headers",
+        404 | 405 => "check the url and the request method",
+        409 | 410 | 416 => "the position is no longer held there, start from another one",
+        500.. | 429 => "try again later",
+        _ => "check the url and what the server's log says",
     }
 }
