@@ -122,7 +122,7 @@ class Server:
         """
         with suppress(OSError, ValueError, IndexError, psutil.Error):
             pid = int(pid_file.read_text().splitlines()[0])
-            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+            return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
         return False
 
     def _initialise(self) -> None:
@@ -161,7 +161,7 @@ class Server:
         account = _account()
         # Output goes through files: pg_ctl's server would keep a pipe open for ever.
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 [str(bin_dir / program), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -272,7 +272,7 @@ def _run_with_server(command: list[str], bin_dir: Path | None) -> int:
     signal.signal(signal.SIGTERM, interrupt)
     with throw_away(bin_dir) as server:
         environment = {**os.environ, "TEST_DATABASE_URL": server.url}
-        process = subprocess.Popen(command, env=environment)  # noqa: S603
+        process = subprocess.Popen(command, env=environment)
         try:
             return process.wait()
         except KeyboardInterrupt:

@@ -1,0 +1,172 @@
+"""Child processes in sessions of their own, stopped with everything that they started.
+
+Airflow forks tasks into process groups of their own, so that neither a signal to the child nor
+one to its group reaches them; but all of them stay in the child's session.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+GRACE_SECONDS = 20.0
+
+
+class ProcessError(Exception):
+    """A program did not start or ended when it should not have."""
+
+
+@dataclass
+class Child:
+    """One running program, its name for people, its session and its log file."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def session(self) -> int:
+        """The session that this child leads."""
+        return self.process.pid
+
+    def check(self) -> None:
+        """Raise ProcessError, with the end of the log, if the program has ended."""
+        code = self.process.poll()
+        if code is not None:
+            raise ProcessError(f"{self.name} ended with code {code}\n{tail(self.log)}")
+
+
+class Children:
+    """The programs of one stack, written down in `ledger` so that a later start finds leftovers."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger
+        self._children: list[Child] = []
+
+    def start(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        cwd: Path,
+    ) -> Child:
+        """Start `command` with its output appended to `log`."""
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        child = Child(name, process, log)
+        self._children.append(child)
+        self._write_ledger()
+        return child
+
+    def check(self) -> None:
+        """Raise ProcessError if any program has ended."""
+        for child in self._children:
+            child.check()
+
+    def stop(self, child: Child, *, also: str | None = None) -> None:
+        """End `child` and its session: ask, wait, then kill.
+
+        `also` asks those members of the session at once whose command line contains it; the
+        others are asked by the child itself, which knows the order.
+        """
+        with suppress(ProcessLookupError):
+            child.process.terminate()
+        if also is not None:
+            _signal(m for m in members(child.session) if also in " ".join(_command_line(m)))
+        with suppress(subprocess.TimeoutExpired):
+            child.process.wait(GRACE_SECONDS)
+        end_session(child.session)
+        child.process.wait()
+        self._children.remove(child)
+        self._write_ledger()
+
+    def kill(self) -> None:
+        """Kill all that is left, without asking."""
+        for child in self._children:
+            for member in members(child.session):
+                with suppress(psutil.Error):
+                    member.kill()
+            child.process.wait()
+        self._children.clear()
+        self._write_ledger()
+
+    def sweep(self) -> int:
+        """End what an earlier start that was killed left behind; return how many sessions."""
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            entries = json.loads(self._ledger.read_text())
+            left = [entry for entry in entries if _is_ours(entry["session"], entry["started"])]
+            for entry in left:
+                end_session(entry["session"])
+            self._ledger.unlink(missing_ok=True)
+            return len(left)
+        return 0
+
+    def _write_ledger(self) -> None:
+        entries = [
+            {"name": child.name, "session": child.session, "started": time.time()}
+            for child in self._children
+        ]
+        self._ledger.write_text(json.dumps(entries))
+
+
+def members(session: int) -> list[psutil.Process]:
+    """Return the living processes of `session`."""
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.Error):
+            if os.getsid(pid) == session:
+                process = psutil.Process(pid)
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+    return found
+
+
+def end_session(session: int) -> None:
+    """Ask every member of `session` to end, and kill those that do not within seconds."""
+    left = members(session)
+    _signal(left)
+    _, alive = psutil.wait_procs(left, timeout=5)
+    for process in alive + members(session):
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def tail(log: Path, lines: int = 20) -> str:
+    """Return the end of a log file under a heading that names it."""
+    text = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join([f"the end of {log}:", *text[-lines:]])
+
+
+def _signal(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.terminate()
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    with suppress(psutil.Error):
+        return list(process.cmdline())
+    return []
+
+
+def _is_ours(session: int, started: float) -> bool:
+    """Say whether the session of a ledger entry still lives and its number was not reused."""
+    return any(m.pid != session or m.create_time() <= started + 1 for m in members(session))
