@@ -88,7 +88,8 @@ class LiveLine:
     def _count(self) -> dict[str, int]:
         started = time.monotonic()
         if started >= self._count_after:
-                taken = time.monotonic() - started
+            self._counts = dict(zip(TABLES, self._query(_COUNTS)[0], strict=True))
+            taken = time.monotonic() - started
             self._count_after = time.monotonic() + taken / COUNTING_SHARE
         return self._counts
 

