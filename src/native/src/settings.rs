@@ -1,0 +1,182 @@
+//! The settings of a call: JSON text from Python, checked here once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ingest::{
+    BatchConfig, DatabaseConfig, Limits, Preset, RunConfig, RunIdentity, SourceKind, UnknownEvents,
+};
+use pyo3::PyResult;
+use serde::Deserialize;
+
+use crate::errors;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    source: Source,
+    database: Database,
+    /// TOML text.
+    preset: String,
+    #[serde(default)]
+    stream: Option<String>,
+    #[serde(default)]
+    shard: i32,
+    #[serde(default)]
+    max_events: Option<u64>,
+    #[serde(default)]
+    timeout_seconds: Option<f64>,
+    #[serde(default)]
+    idle_timeout_seconds: Option<f64>,
+    #[serde(default)]
+    batch_events: Option<usize>,
+    #[serde(default)]
+    linger_ms: Option<u64>,
+    #[serde(default)]
+    max_batch_bytes: Option<usize>,
+    #[serde(default)]
+    unknown_events: Unknown,
+    #[serde(default = "minute")]
+    lease_timeout_seconds: f64,
+    #[serde(default = "five")]
+    progress_seconds: f64,
+    #[serde(default)]
+    run: Identity,
+}
+
+/// libpq's keywords.
+type Database = BTreeMap<String, String>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    url: String,
+    #[serde(default)]
+    kind: Kind,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    read_timeout_seconds: Option<f64>,
+    #[serde(default)]
+    max_attempts: Option<u32>,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    #[default]
+    Stream,
+    Poll,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum Unknown {
+    #[default]
+    DeadLetter,
+    RawOnly,
+    Ignore,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Identity {
+    dag_id: String,
+    task_id: String,
+    run_id: String,
+    map_index: i32,
+    try_number: i32,
+    log_url: String,
+    owner: String,
+}
+
+fn minute() -> f64 {
+    60.0
+}
+
+fn five() -> f64 {
+    5.0
+}
+
+impl Settings {
+    pub(crate) fn parse(text: &str) -> PyResult<RunConfig> {
+        let settings: Self = serde_json::from_str(text)
+            .map_err(|error| errors::config(format!("the settings are not valid: {error}")))?;
+        settings.into_run()
+    }
+
+    fn into_run(self) -> PyResult<RunConfig> {
+        let defaults = BatchConfig::default();
+        Ok(RunConfig {
+            source_kind: match self.source.kind {
+                Kind::Stream => SourceKind::Stream,
+                Kind::Poll => SourceKind::Poll,
+            },
+            source: self.source.into_client()?,
+            database: database_config(&self.database)?,
+            preset: Preset::parse(&self.preset).map_err(|error| errors::exception(&error))?,
+            stream: self.stream,
+            shard: self.shard,
+            limits: Limits {
+                max_events: self.max_events,
+                timeout: optional("timeout_seconds", self.timeout_seconds)?,
+                idle_timeout: optional("idle_timeout_seconds", self.idle_timeout_seconds)?,
+            },
+            batch: BatchConfig {
+                events: self.batch_events.unwrap_or(defaults.events),
+                linger: self.linger_ms.map_or(defaults.linger, Duration::from_millis),
+                max_bytes: self.max_batch_bytes.unwrap_or(defaults.max_bytes),
+            },
+            unknown_events: match self.unknown_events {
+                Unknown::DeadLetter => UnknownEvents::DeadLetter,
+                Unknown::RawOnly => UnknownEvents::RawOnly,
+                Unknown::Ignore => UnknownEvents::Ignore,
+            },
+            lease_timeout: seconds("lease_timeout_seconds", self.lease_timeout_seconds)?,
+            progress_every: seconds("progress_seconds", self.progress_seconds)?,
+            run: RunIdentity {
+                dag_id: self.run.dag_id,
+                task_id: self.run.task_id,
+                run_id: self.run.run_id,
+                map_index: self.run.map_index,
+                try_number: self.run.try_number,
+                log_url: self.run.log_url,
+                owner: self.run.owner,
+            },
+        })
+    }
+}
+
+impl Source {
+    fn into_client(self) -> PyResult<sse::ClientConfig> {
+        let mut client = sse::ClientConfig::new(self.url);
+        client.headers = self.headers.into_iter().collect();
+        client.user_agent = concat!("sse_stream/", env!("CARGO_PKG_VERSION")).into();
+        client.max_attempts = self.max_attempts;
+        if let Some(timeout) = optional("read_timeout_seconds", self.read_timeout_seconds)? {
+            client.read_timeout = timeout;
+        }
+        Ok(client)
+    }
+}
+
+/// Reads libpq's keywords from a JSON object.
+pub(crate) fn database(text: &str) -> PyResult<DatabaseConfig> {
+    let params: Database = serde_json::from_str(text).map_err(|_| {
+        errors::config("the database settings are not a JSON object of texts by libpq keyword")
+    })?;
+    database_config(&params)
+}
+
+fn database_config(params: &Database) -> PyResult<DatabaseConfig> {
+    DatabaseConfig::from_params(params).map_err(|error| errors::exception(&error))
+}
+
+fn optional(name: &str, value: Option<f64>) -> PyResult<Option<Duration>> {
+    value.map(|value| seconds(name, value)).transpose()
+}
+
+fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| errors::config(format!("{name} is not a number of seconds")))
+}
