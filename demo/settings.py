@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -45,13 +45,16 @@ class Settings:
     @classmethod
     def for_demo(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings of `make demo` from the environment; raise SettingsError."""
+        run_seconds = environment.get("RESTAURANT_RUN_SECONDS")
         return cls(
-            state=ROOT / ".demo",
+            state=Path(environment.get("DEMO_STATE") or ROOT / ".demo").resolve(),
             pg_port=_port(environment, "DEMO_PG_PORT", 55432),
             api_port=_port(environment, "DEMO_API_PORT", 8000),
             web_port=_port(environment, "DEMO_WEB_PORT", 8081),
             database_url=environment.get("DATABASE_URL") or None,
             events_per_second=environment.get("DEMO_EVENTS_PER_SECOND") or None,
+            feedback_delay=environment.get("DEMO_FEEDBACK_DELAY") or cls.feedback_delay,
+            run_seconds=int(run_seconds) if run_seconds else None,
         )
 
     @classmethod
@@ -106,13 +109,6 @@ class Settings:
         """Make the state folder, invisible to git wherever it lies."""
         self.logs.mkdir(parents=True, exist_ok=True)
         (self.state / ".gitignore").write_text("*\n")
-
-    def with_free_ports(self) -> Settings:
-        """Return the same settings on ports that are free now."""
-        fresh = Settings.for_smoke(self.state)
-        return replace(
-            self, pg_port=fresh.pg_port, api_port=fresh.api_port, web_port=fresh.web_port
-        )
 
 
 def _password() -> str:
