@@ -23,24 +23,33 @@ class CursorPort:
     """The transaction of the batch that holds the event being processed."""
 
     def query(
-        self, sql: str, params: list[tuple[str | None, str | None]]
-    ) -> tuple[list[str], list[tuple[Any, ...]], int]: ...
+        self, sql: str, params: list[tuple[str | None, str | None]] | None = None
+    ) -> tuple[list[tuple[str, str]], list[tuple[bytes | None, ...]], int]:
+        """Run one statement: names and types of columns, rows in binary format, row count."""
 
 @final
 class Parser:
     """The event-stream parser alone: bytes in, events out."""
 
-    def __new__(cls, *, max_line: int = ..., max_event: int = ...) -> Parser: ...
+    def __new__(
+        cls,
+        *,
+        max_line_bytes: int | None = None,
+        max_event_bytes: int | None = None,
+        last_event_id: bytes | None = None,
+    ) -> Parser: ...
     def feed(self, chunk: bytes) -> list[dict[str, Any]]: ...
-    def finish(self) -> list[dict[str, Any]]: ...
+    @property
+    def last_event_id(self) -> bytes: ...
 
 def run(
     config: str,
     *,
     host: Host | None = None,
     processors: list[str] = ...,
+    mirror: bool = False,
     log: Callable[[int, str, str], None] | None = None,
-    log_level: int = ...,
+    log_level: int = 20,
     stop: StopFlag | None = None,
 ) -> dict[str, Any]:
     """Run the engine until one of its limits and return the report.
@@ -57,8 +66,5 @@ def migrate(
 
 def status(database: str, stream: str | None = None) -> dict[str, Any]:
     """Return offsets, last runs and dead letters of one stream or of all."""
-
-def probe(source: str, timeout_seconds: float) -> None:
-    """Open the stream, require an event stream and its first byte, and close it."""
 
 __version__: str

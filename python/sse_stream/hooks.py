@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .errors import ConfigError
 
-__all__ = ["airflow_database", "environment_database", "url_database"]
+__all__ = ["airflow_database", "environment_database", "stream_status", "url_database"]
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +70,18 @@ def airflow_database(conn_id: str) -> dict[str, str]:
         dbname=conn.schema,
         options={name: extras[name] for name in _OPTIONS if extras.get(name) is not None},
     )
+
+
+def stream_status(conn_id: str, stream: str | None = None) -> dict[str, Any]:
+    """Return the engine's books behind an Airflow connection: offsets, last runs, migrations.
+
+    Raises:
+        DatabaseError: the database cannot be reached.
+        SchemaError: it was never migrated.
+    """
+    from . import _native
+
+    return _native.status(json.dumps(airflow_database(conn_id)), stream)
 
 
 def url_database(url: str, *, where: str, password: str | None = None) -> dict[str, str]:

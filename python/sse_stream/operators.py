@@ -25,6 +25,8 @@ _UNKNOWN_EVENTS = ("dead_letter", "raw_only", "ignore")
 _SOURCE_KINDS = ("stream", "poll")
 _PROGRESS_SECONDS = 5.0
 _DERIVED = "derived"
+# About a minute of back-off; then the task fails and Airflow's retries decide.
+_CONNECT_ATTEMPTS = 8
 # Waiting for the previous run is normal; it is given its own time plus this.
 _LEASE_MARGIN_SECONDS = 60.0
 
@@ -131,6 +133,7 @@ class SSEStreamOperator(BaseOperator):
                 json.dumps(config),
                 host=_Host(variable, self.event_processors),
                 processors=sorted(self.event_processors),
+                mirror=variable is not None,
                 log=_engine_log,
                 log_level=_engine_logger.getEffectiveLevel(),
                 stop=stop,
@@ -166,6 +169,7 @@ class SSEStreamOperator(BaseOperator):
                 "url": check_url(self.sse_url),
                 "kind": self.source_kind,
                 "headers": self.headers,
+                "max_attempts": _CONNECT_ATTEMPTS,
             },
             "database": airflow_database(self.postgres_conn_id),
             "preset": preset.toml,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import UUID
 
 from .errors import ConfigError
+from .values import from_binary, to_text
 
 if TYPE_CHECKING:
     from ._native import CursorPort
@@ -113,8 +111,10 @@ class Cursor:
         exception is caught.
         """
         columns, rows, rowcount = self._port.query(query, _parameters(params))
-        self._rows, self._next, self.rowcount = rows, 0, rowcount
-        self.description = [(name, *[None] * 6) for name in columns] if columns else None
+        types = [type_name for _, type_name in columns]
+        self._rows = [tuple(map(from_binary, types, row)) for row in rows]
+        self._next, self.rowcount = 0, rowcount
+        self.description = [(name, *[None] * 6) for name, _ in columns] if columns else None
         return self
 
     def executemany(self, query: str, params: Iterable[Sequence[Any] | Mapping[str, Any]]) -> None:
@@ -159,41 +159,11 @@ class Cursor:
 
 def _parameters(
     params: Sequence[Any] | Mapping[str, Any] | None,
-) -> list[tuple[str | None, str | None]]:
+) -> list[tuple[str | None, str | None]] | None:
     if params is None:
-        return []
+        return None
     if isinstance(params, Mapping):
-        return [(name, _text(value)) for name, value in params.items()]
+        return [(name, to_text(value)) for name, value in params.items()]
     if isinstance(params, (str, bytes)):
         raise TypeError("parameters are a sequence or a mapping, not one string")
-    return [(None, _text(value)) for value in params]
-
-
-def _text(value: Any) -> str | None:
-    """Return a value in PostgreSQL's text form; the server decides the type from context."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float, Decimal, UUID)):
-        return str(value)
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return "\\x" + bytes(value).hex()
-    if isinstance(value, dict):
-        return json.dumps(value)
-    if isinstance(value, (list, tuple)):
-        return "{" + ",".join(_array_item(item) for item in value) + "}"
-    raise TypeError(f"cannot pass a value of type {type(value).__name__} to the database")
-
-
-def _array_item(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return "{" + ",".join(_array_item(item) for item in value) + "}"
-    text = _text(value)
-    if text is None:
-        return "NULL"
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return [(None, to_text(value)) for value in params]
