@@ -4,6 +4,9 @@ mod backoff;
 mod config;
 mod error;
 mod request;
+mod response;
+mod signal;
+mod silence;
 mod transport;
 
 use std::future::Future;
@@ -11,57 +14,17 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use reqwest::Response;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use reqwest::header::{LOCATION, RETRY_AFTER};
+use tokio::time::{Instant, sleep_until};
 
 pub use config::{Backoff, ClientConfig};
 pub use error::{Error, ErrorKind};
+pub use signal::{Connected, Disconnected, Signal};
 
 use crate::{Item, Parser};
 use request::{Target, shown};
-
-/// What one step of the client brought.
-#[derive(Debug)]
-pub enum Signal {
-    /// The stream is open. Decide here whether it is the right one: nothing of it is read yet.
-    Connected(Connected),
-    /// So many bytes arrived; take their items with [`Client::next_item`].
-    Bytes(usize),
-    /// The connection failed or ended; the next step waits and connects again.
-    Disconnected(Disconnected),
-    /// The server said that there is nothing more to come (204). Final.
-    End,
-}
-
-/// An open stream.
-#[derive(Debug)]
-pub struct Connected {
-    /// Where the stream was found after redirects, without credentials and query values.
-    pub url: String,
-    /// The HTTP status, 200.
-    pub status: u16,
-    /// Which consecutive attempt succeeded, from 1.
-    pub attempt: u32,
-    headers: HeaderMap,
-}
-
-impl Connected {
-    /// A response header by its name in any case, if it is there and plain text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-}
-
-/// A connection that failed or ended.
-#[derive(Clone, Debug)]
-pub struct Disconnected {
-    /// What happened, in the words of an error message.
-    pub reason: String,
-    /// How long the next step waits before it connects.
-    pub retry_in: Duration,
-    /// The class of the trouble.
-    pub kind: ErrorKind,
-}
+use response::{advice, check_content};
+use silence::Silence;
 
 /// A stream that is kept open: reconnects, resumes at the last event id, backs off.
 ///
@@ -363,66 +326,5 @@ impl std::fmt::Debug for Client {
             .field("state", &state)
             .field("failures", &self.failures)
             .finish_non_exhaustive()
-    }
-}
-
-/// A limit on how long nothing may be heard.
-struct Silence {
-    limit: Duration,
-    until: Instant,
-}
-
-impl Silence {
-    /// What a caller who was away past the limit still gets: the bytes may be in the socket.
-    const GRACE: Duration = Duration::from_secs(1);
-
-    fn new(limit: Duration) -> Self {
-        Silence { limit, until: Instant::now() + limit }
-    }
-
-    fn heard(&mut self) {
-        self.until = Instant::now() + self.limit;
-    }
-
-    /// The future's output, or `None` once the silence has lasted too long.
-    async fn bound<F: Future>(&mut self, future: F) -> Option<F::Output> {
-        let now = Instant::now();
-        if now >= self.until {
-            self.until = now + self.limit.min(Self::GRACE);
-        }
-        timeout_at(self.until, future).await.ok()
-    }
-}
-
-fn check_content(at: &str, headers: &HeaderMap) -> Result<(), Error> {
-    let value = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let found = value(CONTENT_TYPE).unwrap_or_default();
-    let essence = found.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("text/event-stream") {
-        let message = format!(
-            "{at}: the content type is {:?} instead of text/event-stream; correct the url",
-            found.chars().take(80).collect::<String>()
-        );
-        return Err(Error::new(ErrorKind::Rejected, message));
-    }
-    match value(CONTENT_ENCODING) {
-        Some(encoding) if !encoding.trim().eq_ignore_ascii_case("identity") => {
-            let message = format!(
-                "{at}: the stream is compressed although identity was asked for; turn off \
-                 compression for it in the server or proxy"
-            );
-            Err(Error::new(ErrorKind::Rejected, message))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn advice(status: u16) -> &'static str {
-    match status {
-        401 | 403 | 407 => "check the credentials and headers",
-        404 | 405 => "check the url and the request method",
-        409 | 410 | 416 => "the position is no longer held there, start from another one",
-        500.. | 429 => "try again later",
-        _ => "check the url and what the server's log says",
     }
 }

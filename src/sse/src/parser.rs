@@ -5,6 +5,9 @@
 //! several lines, goes through the parser's own buffers. No byte is searched twice.
 
 mod field;
+mod item;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -12,75 +15,13 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
 use field::{Field, Slot, Span};
+pub use item::{Event, Item, Limits, Oversize};
 
-/// How much of an oversized event's data is kept, in bytes.
+/// How much of an oversized event's data is kept, and the longest id and event type, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 /// Below this a line could not even name its field.
 const SMALLEST_LINE_BYTES: usize = 16;
 const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
-
-/// Bounds on what the parser keeps in memory for one stream.
-///
-/// It holds at most about `2 * (max_line_bytes + max_event_bytes)` besides the present chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Longest line in bytes, without its terminator; values under 16 count as 16. Default 4 MiB.
-    pub max_line_bytes: usize,
-    /// Largest data of one event in bytes, its lines joined by LF. Default 4 MiB.
-    pub max_event_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits { max_line_bytes: 4 * 1024 * 1024, max_event_bytes: 4 * 1024 * 1024 }
-    }
-}
-
-/// One thing found in the stream; borrows from the parser until the next call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Item<'a> {
-    /// A block with data.
-    Event(Event<'a>),
-    /// A comment line without its leading colon, reported as soon as the line ends. A comment
-    /// over the line limit is cut to its first 64 KiB.
-    Comment(&'a [u8]),
-    /// A valid `retry` field: how long the server wants clients to wait before reconnecting.
-    Retry(Duration),
-    /// A block that set the last event id (possibly to nothing) but had no data.
-    IdOnly(&'a [u8]),
-    /// A block over the limits; the stream goes on behind it.
-    Oversize(Oversize<'a>),
-}
-
-/// A block with data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event<'a> {
-    /// The last event id in force, opaque bytes; empty if none was set.
-    pub id: &'a [u8],
-    /// Whether this block itself carried a valid `id` field.
-    pub own_id: bool,
-    /// The event type; `message` if the block named none.
-    pub event: &'a str,
-    /// The data lines joined by LF; invalid UTF-8 is replaced by U+FFFD.
-    pub data: &'a str,
-    /// The data as received, only if something in it had to be replaced.
-    pub raw_data: Option<&'a [u8]>,
-}
-
-/// A block whose data, or whose `data`, `id` or `event` line, was over the limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Oversize<'a> {
-    /// The last event id in force; an overlong id is not adopted.
-    pub id: &'a [u8],
-    /// Whether this block itself carried a valid `id` field within the limits.
-    pub own_id: bool,
-    /// The event type; `message` if none was named within the limits.
-    pub event: &'a str,
-    /// The first bytes of the data, at most 64 KiB.
-    pub head: &'a [u8],
-    /// Size of the whole data in bytes, plus that of an overlong id or event type.
-    pub bytes: u64,
-}
 
 /// The block being read.
 #[derive(Debug, Default)]
@@ -339,9 +280,9 @@ impl Parser {
                     return Some(Found::Retry(wait));
                 }
             }
-            Field::Event | Field::Id if line.lost > 0 => {
+            Field::Event | Field::Id if line.lost > 0 || span.length() > HEAD_BYTES => {
                 self.block.oversize = true;
-                self.block.bytes += (span.end - span.start) as u64 + line.lost;
+                self.block.bytes += span.length() as u64 + line.lost;
             }
             Field::Event => match line.carried {
                 false => self.block.event = Slot::Chunk(span),
@@ -358,31 +299,40 @@ impl Parser {
 
     /// Adds one data line. The first one stays where it is; a second one needs a place to join.
     fn take_data(&mut self, line: Line) {
-        let Parser { block, .. } = self;
-        let length = line.span.end - line.span.start;
-        let first = block.data.is_empty();
-        block.bytes += u64::from(!first) + length as u64 + line.lost;
-        if block.bytes > self.limits.max_event_bytes as u64 || line.lost > 0 {
-            block.oversize = true;
+        let first = self.block.data.is_empty();
+        let block = &mut self.block;
+        block.bytes += u64::from(!first) + line.span.length() as u64 + line.lost;
+        block.oversize |= line.lost > 0 || block.bytes > self.limits.max_event_bytes as u64;
+        if first && !line.carried {
+            block.data = Slot::Chunk(line.span);
+        } else if first {
+            std::mem::swap(&mut self.carry, &mut self.data_buffer);
+            block.data = Slot::Owned(line.span.start);
+        } else {
+            self.join_data(line);
         }
-        match (first, line.carried) {
-            (true, false) => block.data = Slot::Chunk(line.span),
-            (true, true) => {
-                std::mem::swap(&mut self.carry, &mut self.data_buffer);
-                block.data = Slot::Owned(line.span.start);
-            }
-            (false, _) if block.cut => {}
-            (false, _) => {
-                block.data.keep(&self.chunk, &mut self.data_buffer);
-                let source: &[u8] = if line.carried { &self.carry } else { &self.chunk };
-                self.data_buffer.push(b'\n');
-                self.data_buffer.extend_from_slice(line.span.of(source));
-            }
+        if self.block.oversize {
+            self.cut_data();
+            self.block.cut |= line.lost > 0;
         }
-        if block.oversize {
-            block.cut |= line.lost > 0;
+    }
+
+    fn join_data(&mut self, line: Line) {
+        let mut most = self.limits.max_event_bytes;
+        if self.block.oversize {
+            most = HEAD_BYTES;
             self.cut_data();
         }
+        let block = &mut self.block;
+        if block.cut {
+            return;
+        }
+        block.data.keep(&self.chunk, &mut self.data_buffer);
+        let source: &[u8] = if line.carried { &self.carry } else { &self.chunk };
+        let part = line.span.of(source);
+        let part = &part[..part.len().min(most)];
+        field::append(&mut self.data_buffer, b"\n", most);
+        field::append(&mut self.data_buffer, part, most);
     }
 
     /// Keeps only the head of an oversized event's data.
@@ -435,6 +385,8 @@ impl Parser {
         }
         if self.block.taken {
             self.block = Block::default();
+            // Mended text can be three times as long as the data; most streams need none.
+            self.data_text = String::new();
         }
     }
 

@@ -63,6 +63,10 @@ pub(super) struct Span {
 }
 
 impl Span {
+    pub(super) fn length(self) -> usize {
+        self.end - self.start
+    }
+
     pub(super) fn of(self, buffer: &[u8]) -> &[u8] {
         &buffer[self.start..self.end]
     }
@@ -104,4 +108,14 @@ impl Slot {
         own.extend_from_slice(value);
         *self = Slot::Owned(0);
     }
+}
+
+/// Appends like `extend_from_slice`, but doubling never allocates beyond `most` bytes.
+pub(super) fn append(buffer: &mut Vec<u8>, bytes: &[u8], most: usize) {
+    let needed = buffer.len() + bytes.len();
+    if needed > buffer.capacity() {
+        let wanted = (2 * buffer.capacity()).min(most).max(needed);
+        buffer.reserve_exact(wanted - buffer.len());
+    }
+    buffer.extend_from_slice(bytes);
 }
