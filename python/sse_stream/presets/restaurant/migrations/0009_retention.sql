@@ -30,8 +30,9 @@ begin
     from raw_data.drop_days_before(
         'analytics.audit_log', (now() at time zone 'UTC')::date - audit_days) d;
 
+    -- In hours: a day of the caller's time zone may have 23 or 25.
     delete from sse_stream.runs r
-    where coalesce(r.ended_at, r.started_at) < now() - make_interval(days => runs_days);
+    where coalesce(r.ended_at, r.started_at) < now() - make_interval(hours => 24 * runs_days);
     get diagnostics removed = row_count;
     object_name := 'sse_stream.runs';
     unit := 'rows';
