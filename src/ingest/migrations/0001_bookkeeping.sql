@@ -45,10 +45,11 @@ create table sse_stream.dead_letters (
     run_id text,
     created_at timestamptz not null default now(),
     last_seen_at timestamptz not null default now(),
-    constraint dead_letters_pkey primary key (dead_letter_id),
-    -- The same event seen again counts as one more attempt, not as one more letter.
-    constraint dead_letters_source_key unique (stream, shard, epoch, source_id)
+    constraint dead_letters_pkey primary key (dead_letter_id)
 );
+-- The same event with the same bytes seen again is one more attempt, not one more letter.
+create unique index dead_letters_event_key
+    on sse_stream.dead_letters (stream, shard, epoch, source_id, md5(raw));
 create index dead_letters_created_at_idx on sse_stream.dead_letters (created_at);
 
 -- One row per run of a task, kept for a month: what it did and how it ended.

@@ -49,10 +49,23 @@ impl DatabaseConfig {
                 "sslrootcert" => tls.root_cert = Some(value.into()),
                 "sslcert" => tls.cert = Some(value.into()),
                 "sslkey" => tls.key = Some(value.into()),
-                "host" | "hostaddr" | "port" | "user" | "password" | "dbname" | "options"
-                | "application_name" | "connect_timeout" | "keepalives" | "keepalives_idle"
-                | "keepalives_interval" | "keepalives_retries" | "tcp_user_timeout"
-                | "target_session_attrs" | "channel_binding" | "load_balance_hosts" => {
+                "host"
+                | "hostaddr"
+                | "port"
+                | "user"
+                | "password"
+                | "dbname"
+                | "options"
+                | "application_name"
+                | "connect_timeout"
+                | "keepalives"
+                | "keepalives_idle"
+                | "keepalives_interval"
+                | "keepalives_retries"
+                | "tcp_user_timeout"
+                | "target_session_attrs"
+                | "channel_binding"
+                | "load_balance_hosts" => {
                     let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
                     conninfo.push_str(&format!("{key}='{quoted}' "));
                 }
@@ -97,7 +110,9 @@ impl DatabaseConfig {
     fn parse(conninfo: &str, tls: Tls) -> Result<Self, Error> {
         // The driver's message may quote the value, so only its fixed part is shown.
         let mut config: Config = conninfo.parse().map_err(|_| {
-            Error::config("the database connection has a malformed parameter; check host, port and options")
+            Error::config(
+                "the database connection has a malformed parameter; check host, port and options",
+            )
         })?;
         if config.get_application_name().is_none() {
             config.application_name("sse_stream");
@@ -123,11 +138,9 @@ impl DatabaseConfig {
     /// returned session is dropped.
     pub(crate) async fn connect(&self) -> Result<Session, Error> {
         let connector = MakeRustlsConnect::new(self.tls.client_config()?);
-        let (client, connection) = self
-            .config
-            .connect(connector)
-            .await
-            .map_err(|error| Error::database(&format!("cannot connect to {}", self.place()), error))?;
+        let (client, connection) = self.config.connect(connector).await.map_err(|error| {
+            Error::database(&format!("cannot connect to {}", self.place()), error)
+        })?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!("database connection ended: {error}");
@@ -174,14 +187,18 @@ impl Tls {
     fn client_config(&self) -> Result<ClientConfig, Error> {
         let provider = Arc::new(ring::default_provider());
         let mode = self.mode.as_deref().unwrap_or("prefer");
-        let verifies = mode.starts_with("verify") || (mode == "require" && self.root_cert.is_some());
+        let verifies =
+            mode.starts_with("verify") || (mode == "require" && self.root_cert.is_some());
         let verifier: Arc<dyn ServerCertVerifier> = if verifies {
             let chain = rustls::client::WebPkiServerVerifier::builder_with_provider(
                 Arc::new(self.roots()?),
                 provider.clone(),
             )
             .build()
-            .map_err(|error| Error::config("no usable root certificate for the database; set sslrootcert").caused_by(error))?;
+            .map_err(|error| {
+                Error::config("no usable root certificate for the database; set sslrootcert")
+                    .caused_by(error)
+            })?;
             if mode == "verify-full" { chain } else { Arc::new(ChainOnly(chain)) }
         } else {
             Arc::new(Unverified(provider.clone()))
@@ -194,10 +211,11 @@ impl Tls {
         match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let chain = certificates(cert)?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("sslkey", key, error))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| Error::config("sslcert and sslkey do not belong together").caused_by(error))
+                let key = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|error| unreadable("sslkey", key, error))?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| {
+                    Error::config("sslcert and sslkey do not belong together").caused_by(error)
+                })
             }
             (None, None) => Ok(builder.with_no_client_auth()),
             _ => Err(Error::config("sslcert and sslkey must be set together")),
@@ -209,7 +227,9 @@ impl Tls {
         match self.root_cert.as_deref() {
             Some(path) if path != "system" => {
                 for certificate in certificates(path)? {
-                    roots.add(certificate).map_err(|error| unreadable("sslrootcert", path, error))?;
+                    roots
+                        .add(certificate)
+                        .map_err(|error| unreadable("sslrootcert", path, error))?;
                 }
             }
             _ => {
@@ -231,8 +251,11 @@ fn unreadable(
     path: &str,
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> Error {
-    Error::new(ErrorKind::Config, format!("{what} {path:?} cannot be read; check the path and its rights"))
-        .caused_by(error)
+    Error::new(
+        ErrorKind::Config,
+        format!("{what} {path:?} cannot be read; check the path and its rights"),
+    )
+    .caused_by(error)
 }
 
 /// Verifies the chain but not the name (`verify-ca`).
@@ -250,9 +273,9 @@ impl ServerCertVerifier for ChainOnly {
     ) -> Result<ServerCertVerified, rustls::Error> {
         use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
         match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp, now) {
-            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
-                Ok(ServerCertVerified::assertion())
-            }
+            Err(rustls::Error::InvalidCertificate(
+                NotValidForName | NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
             verdict => verdict,
         }
     }
@@ -349,9 +372,10 @@ mod tests {
 
     #[test]
     fn tls_parameters_are_taken_from_the_url() {
-        let config =
-            DatabaseConfig::from_url("postgresql://u:p@h:1/d?sslmode=verify-full&sslrootcert=%2Fx%20y&connect_timeout=3")
-                .unwrap();
+        let config = DatabaseConfig::from_url(
+            "postgresql://u:p@h:1/d?sslmode=verify-full&sslrootcert=%2Fx%20y&connect_timeout=3",
+        )
+        .unwrap();
         assert_eq!(config.tls.mode.as_deref(), Some("verify-full"));
         assert_eq!(config.tls.root_cert.as_deref(), Some("/x y"));
         assert_eq!(config.config.get_connect_timeout(), Some(&Duration::from_secs(3)));
@@ -360,7 +384,9 @@ mod tests {
 
     #[test]
     fn nothing_shows_the_password() {
-        let config = DatabaseConfig::from_params([("host", "h"), ("user", "u"), ("password", "s3cret'\\")]).unwrap();
+        let config =
+            DatabaseConfig::from_params([("host", "h"), ("user", "u"), ("password", "s3cret'\\")])
+                .unwrap();
         assert!(!format!("{config:?}").contains("s3cret"));
         assert_eq!(config.config.get_password(), Some(&b"s3cret'\\"[..]));
         for bad in ["postgresql://u:s3cret@h:x/d", "mysql://u:s3cret@h/d"] {

@@ -44,17 +44,16 @@ impl Cursor {
             Some(params) => number_placeholders(sql, params)?,
             None => (sql.to_owned(), Vec::new()),
         };
-        self.runtime
-            .block_on(self.run(&sql, &values))
-            .map_err(|error| match error.as_db_error() {
-                Some(db) => format!("{} (sqlstate {})", db.message(), db.code().code()),
-                None => error.to_string(),
-            })
+        self.runtime.block_on(self.run(&sql, &values)).map_err(|error| match error.as_db_error() {
+            Some(db) => format!("{} (sqlstate {})", db.message(), db.code().code()),
+            None => error.to_string(),
+        })
     }
 
     async fn run(&self, sql: &str, values: &[Text]) -> Result<Rows, tokio_postgres::Error> {
         let statement: Statement = self.client.prepare(sql).await?;
-        let params: Vec<&(dyn ToSql + Sync)> = values.iter().map(|v| v as &(dyn ToSql + Sync)).collect();
+        let params: Vec<&(dyn ToSql + Sync)> =
+            values.iter().map(|v| v as &(dyn ToSql + Sync)).collect();
         if statement.columns().is_empty() {
             let row_count = self.client.execute(&statement, &params).await?;
             return Ok(Rows { row_count, ..Rows::default() });
@@ -67,7 +66,9 @@ impl Cursor {
             .collect::<Vec<_>>();
         let rows: Vec<Vec<Value>> = rows
             .iter()
-            .map(|row| (0..columns.len()).map(|i| row.get::<_, Option<Binary>>(i).map(|b| b.0)).collect())
+            .map(|row| {
+                (0..columns.len()).map(|i| row.get::<_, Option<Binary>>(i).map(|b| b.0)).collect()
+            })
             .collect();
         Ok(Rows { columns, row_count: rows.len() as u64, rows })
     }
@@ -103,19 +104,24 @@ fn number_placeholders(sql: &str, params: Params<'_>) -> Result<(String, Vec<Tex
         }
         let value = if let Some(after) = rest.strip_prefix('s') {
             rest = after;
-            let (_, value) = positional.next().ok_or("the statement has more %s than parameters")?;
+            let (_, value) =
+                positional.next().ok_or("the statement has more %s than parameters")?;
             value
-        } else if let Some((name, after)) =
-            rest.strip_prefix('(').and_then(|r| r.split_once(')')).and_then(|(n, r)| Some((n, r.strip_prefix('s')?)))
+        } else if let Some((name, after)) = rest
+            .strip_prefix('(')
+            .and_then(|r| r.split_once(')'))
+            .and_then(|(n, r)| Some((n, r.strip_prefix('s')?)))
         {
             rest = after;
-            let (_, value) = params
-                .iter()
-                .find(|(known, _)| *known == Some(name))
-                .ok_or_else(|| format!("the statement uses %({name})s, but no such parameter was given"))?;
+            let (_, value) =
+                params.iter().find(|(known, _)| *known == Some(name)).ok_or_else(|| {
+                    format!("the statement uses %({name})s, but no such parameter was given")
+                })?;
             value
         } else {
-            return Err("the statement has a % that is no placeholder; write %% for a per cent sign".into());
+            return Err(
+                "the statement has a % that is no placeholder; write %% for a per cent sign".into(),
+            );
         };
         values.push(Text(value.clone()));
         out.push_str(&format!("${}", values.len()));

@@ -57,10 +57,7 @@ impl Error {
 
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.0.kind,
-            ErrorKind::Source | ErrorKind::Database | ErrorKind::OffsetConflict
-        )
+        matches!(self.0.kind, ErrorKind::Source | ErrorKind::Database | ErrorKind::OffsetConflict)
     }
 
     /// Sorts a driver error into a kind and says what was being done. The server's message is

@@ -52,7 +52,10 @@ pub async fn migrate(
 ) -> Result<Vec<Applied>, Error> {
     let session = database.connect().await?;
     let client = &session.client;
-    client.batch_execute(LOCK).await.map_err(|e| Error::database("cannot lock for migrations", e))?;
+    client
+        .batch_execute(LOCK)
+        .await
+        .map_err(|e| Error::database("cannot lock for migrations", e))?;
     let exists: bool = client
         .query_one(BOOK_EXISTS, &[])
         .await
@@ -69,7 +72,11 @@ pub async fn migrate(
     Ok(done)
 }
 
-async fn apply(client: &Client, owner: &str, migrations: &[Migration]) -> Result<Vec<Applied>, Error> {
+async fn apply(
+    client: &Client,
+    owner: &str,
+    migrations: &[Migration],
+) -> Result<Vec<Applied>, Error> {
     let rows = client
         .query(APPLIED, &[&owner])
         .await
@@ -90,7 +97,9 @@ async fn apply(client: &Client, owner: &str, migrations: &[Migration]) -> Result
     for migration in ordered {
         let label = format!("{owner} {:04} {}", migration.version, migration.name);
         let checksum = checksum(&migration.sql);
-        if let Some((_, _, applied)) = known.iter().find(|(version, ..)| *version == migration.version) {
+        if let Some((_, _, applied)) =
+            known.iter().find(|(version, ..)| *version == migration.version)
+        {
             if *applied != checksum {
                 return Err(Error::schema(format!(
                     "migration {label} was changed after it was applied; restore its text and add a new migration instead"
@@ -108,7 +117,11 @@ async fn apply(client: &Client, owner: &str, migrations: &[Migration]) -> Result
             )
             .caused_by(failed)
         })?;
-        done.push(Applied { owner: owner.into(), version: migration.version, name: migration.name.clone() });
+        done.push(Applied {
+            owner: owner.into(),
+            version: migration.version,
+            name: migration.name.clone(),
+        });
     }
     Ok(done)
 }

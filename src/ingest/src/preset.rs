@@ -172,10 +172,8 @@ impl RouteSpec {
             return Err("update maps only key columns; map what it should fill".into());
         }
         for (column, source) in &self.columns {
-            let known = matches!(
-                source.as_str(),
-                "$id" | "$epoch" | "$event" | "$received_at" | "$data"
-            );
+            let known =
+                matches!(source.as_str(), "$id" | "$epoch" | "$event" | "$received_at" | "$data");
             if !known && !is_pointer(source) {
                 return Err(format!(
                     "column {column:?} has the source {source:?}; use a JSON pointer such as \

@@ -1,0 +1,157 @@
+//! A batch: events in stream order with their raw bytes, and the encoded rows of each route.
+
+use std::ops::Range;
+
+use crate::decode::Reason;
+
+/// Events that are committed together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) events: Vec<Event>,
+    /// Encoded rows, by index of the route in the catalog.
+    pub(crate) rows: Vec<RouteRows>,
+    /// Ids, types and data of the events, one after the other.
+    text: Vec<u8>,
+    /// Where the offset stands when this batch is committed.
+    pub(crate) position: Option<i64>,
+    /// Notices of missed events that came with this batch.
+    pub(crate) gaps: u64,
+    /// The history these events belong to.
+    pub(crate) epoch: String,
+}
+
+/// One event of a batch.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) id: Option<i64>,
+    /// The id as the source wrote it, the type and the data, in [`Batch::text`].
+    source_id: Range<usize>,
+    event_type: Range<usize>,
+    data: Range<usize>,
+    pub(crate) fate: Fate,
+}
+
+/// What becomes of an event. `Pending` ones are decided by the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Pending,
+    Landed,
+    Duplicate,
+    /// Passed over by choice (`unknown_events = ignore`).
+    Ignored,
+    Dead(Reason),
+}
+
+/// The encoded rows of one route, in stream order.
+#[derive(Debug, Default)]
+pub(crate) struct RouteRows {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// One encoded row: COPY fields (length and bytes each), key columns first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) event: u32,
+    start: u32,
+    key_end: u32,
+    end: u32,
+}
+
+impl Batch {
+    pub(crate) fn new(routes: usize) -> Self {
+        Self { rows: (0..routes).map(|_| RouteRows::default()).collect(), ..Self::default() }
+    }
+
+    /// Adds an event. Its rows, if any, must have been appended for index `events.len()`.
+    pub(crate) fn push(
+        &mut self,
+        id: Option<i64>,
+        source_id: &[u8],
+        event_type: &str,
+        data: &[u8],
+        fate: Fate,
+    ) {
+        let mut keep = |bytes: &[u8]| {
+            let start = self.text.len();
+            self.text.extend_from_slice(bytes);
+            start..self.text.len()
+        };
+        let (source_id, event_type, data) =
+            (keep(source_id), keep(event_type.as_bytes()), keep(data));
+        self.events.push(Event { id, source_id, event_type, data, fate });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.position.is_none()
+    }
+
+    /// Memory held: event bytes plus encoded rows.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + self.rows.iter().map(|rows| rows.bytes.len()).sum::<usize>()
+    }
+
+    pub(crate) fn source_id(&self, event: &Event) -> String {
+        String::from_utf8_lossy(&self.text[event.source_id.clone()]).into_owned()
+    }
+
+    pub(crate) fn event_type(&self, event: &Event) -> &str {
+        std::str::from_utf8(&self.text[event.event_type.clone()]).unwrap_or_default()
+    }
+
+    pub(crate) fn data(&self, event: &Event) -> &[u8] {
+        &self.text[event.data.clone()]
+    }
+
+    /// Empties the batch and keeps its buffers.
+    pub(crate) fn clear(&mut self) {
+        self.events.clear();
+        self.text.clear();
+        for rows in &mut self.rows {
+            rows.bytes.clear();
+            rows.rows.clear();
+        }
+        self.position = None;
+        self.gaps = 0;
+    }
+}
+
+impl RouteRows {
+    /// Marks what was appended to `bytes` since `start` as the row of an event.
+    pub(crate) fn close(&mut self, event: usize, start: usize, key_end: usize) {
+        // A batch is bounded far below 4 GiB, so the places fit.
+        self.rows.push(Row {
+            event: event as u32,
+            start: start as u32,
+            key_end: key_end as u32,
+            end: self.bytes.len() as u32,
+        });
+    }
+
+    /// Forgets the rows of an event, which must be the newest.
+    pub(crate) fn forget(&mut self, event: usize) {
+        while let Some(row) = self.rows.last().filter(|row| row.event as usize == event) {
+            self.bytes.truncate(row.start as usize);
+            self.rows.pop();
+        }
+    }
+
+    pub(crate) fn fields(&self, row: &Row) -> &[u8] {
+        &self.bytes[row.start as usize..row.end as usize]
+    }
+
+    pub(crate) fn key(&self, row: &Row) -> &[u8] {
+        &self.bytes[row.start as usize..row.key_end as usize]
+    }
+
+    pub(crate) fn rest(&self, row: &Row) -> &[u8] {
+        &self.bytes[row.key_end as usize..row.end as usize]
+    }
+
+    /// The rows of the events in a range.
+    pub(crate) fn within(&self, events: &Range<usize>) -> &[Row] {
+        let from = self.rows.partition_point(|row| (row.event as usize) < events.start);
+        let to = self.rows.partition_point(|row| (row.event as usize) < events.end);
+        &self.rows[from..to]
+    }
+}

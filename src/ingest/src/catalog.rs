@@ -1,0 +1,356 @@
+//! Routes meet the real tables: column types, keys, parents and rights are read from the
+//! database's catalog once at the start, and anything a route needs and the database lacks is a
+//! `Schema` error that names it.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::Client;
+
+use crate::encode::Kind;
+use crate::error::Error;
+use crate::preset::{Mode, Preset, RouteSpec, split_table};
+
+/// A route with everything known about its table.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    /// Event type, `*` for every type.
+    pub(crate) event: String,
+    /// `schema.table` as the preset writes it, for reports and messages.
+    pub(crate) table: String,
+    pub(crate) mode: Mode,
+    /// Mapped columns, the key columns first.
+    pub(crate) columns: Vec<Column>,
+    pub(crate) key_len: usize,
+    pub(crate) parent: Option<Parent>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) source: Source,
+    pub(crate) kind: Kind,
+    /// The type as SQL writes it, for staging tables.
+    pub(crate) sql_type: String,
+    pub(crate) required: bool,
+    /// Whether an insert may write null here for "not known yet", so that an update which
+    /// completes the row can be merged into the insert.
+    pub(crate) may_wait: bool,
+}
+
+/// Where a column's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Pointer(String),
+    Id,
+    Epoch,
+    Event,
+    ReceivedAt,
+    Data,
+}
+
+/// The foreign key a route's rows must satisfy.
+#[derive(Clone, Debug)]
+pub(crate) struct Parent {
+    pub(crate) table: String,
+    /// Positions of the referencing columns in [`Route::columns`].
+    pub(crate) columns: Vec<usize>,
+    /// The referenced columns, in the same order.
+    pub(crate) references: Vec<String>,
+}
+
+/// All routes, parents before children.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalog {
+    pub(crate) routes: Vec<Route>,
+}
+
+/// What the catalog says about one table.
+struct Table {
+    columns: BTreeMap<String, TableColumn>,
+    unique: Vec<Vec<String>>,
+    foreign_keys: Vec<ForeignKey>,
+}
+
+struct TableColumn {
+    kind: Option<Kind>,
+    sql_type: String,
+    not_null: bool,
+    has_default: bool,
+    generated: bool,
+    may_insert: bool,
+    may_update: bool,
+    may_select: bool,
+}
+
+struct ForeignKey {
+    columns: Vec<String>,
+    table: String,
+    references: Vec<String>,
+}
+
+const COLUMNS: &str = "
+    select a.attname::text,
+           coalesce(nullif(t.typbasetype, 0), t.oid) as base_type,
+           case when t.typbasetype <> 0 then t.typtypmod else a.atttypmod end as modifier,
+           t.typtype = 'e' as is_enum,
+           format_type(a.atttypid, a.atttypmod) as sql_type,
+           a.attnotnull, a.atthasdef, a.attgenerated <> '' or a.attidentity = 'a' as generated,
+           has_column_privilege(c.oid, a.attnum, 'insert') as may_insert,
+           has_column_privilege(c.oid, a.attnum, 'update') as may_update,
+           has_column_privilege(c.oid, a.attnum, 'select') as may_select
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    join pg_type t on t.oid = a.atttypid
+    where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'f', 'v')";
+const UNIQUE: &str = "
+    select array(select a.attname::text from unnest(i.indkey[0:i.indnkeyatts - 1]) k
+                 join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k)
+    from pg_index i
+    join pg_class c on c.oid = i.indrelid
+    join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = $2
+      and i.indisunique and i.indpred is null and i.indexprs is null";
+const FOREIGN_KEYS: &str = "
+    select array(select a.attname::text from unnest(k.conkey) with ordinality u(num, place)
+                 join pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num order by place),
+           pn.nspname || '.' || p.relname,
+           array(select a.attname::text from unnest(k.confkey) with ordinality u(num, place)
+                 join pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num order by place)
+    from pg_constraint k
+    join pg_class c on c.oid = k.conrelid
+    join pg_namespace n on n.oid = c.relnamespace
+    join pg_class p on p.oid = k.confrelid
+    join pg_namespace pn on pn.oid = p.relnamespace
+    where k.contype = 'f' and n.nspname = $1 and c.relname = $2";
+
+impl Catalog {
+    /// Reads the tables of all routes and binds the routes to them. Routes for event types in
+    /// `replaced` (those with processors) are left out; routes for `*` stay.
+    pub(crate) async fn read(
+        client: &Client,
+        preset: &Preset,
+        replaced: impl Fn(&str) -> bool,
+    ) -> Result<Self, Error> {
+        let mut tables: BTreeMap<&str, Table> = BTreeMap::new();
+        let mut routes = Vec::new();
+        for spec in preset.routes.iter().filter(|spec| spec.event == "*" || !replaced(&spec.event))
+        {
+            if !tables.contains_key(spec.table.as_str()) {
+                tables.insert(&spec.table, Table::read(client, &spec.table).await?);
+            }
+            routes.push(tables[spec.table.as_str()].bind(spec).map_err(|problem| {
+                Error::schema(format!(
+                    "preset {:?}, route {:?} to table {}: {problem}",
+                    preset.stream.name, spec.event, spec.table
+                ))
+            })?);
+        }
+        Ok(Self { routes: parents_first(routes) })
+    }
+
+    /// Whether the preset has a route at all for this type (`*` does not count).
+    pub(crate) fn knows(&self, event_type: &str) -> bool {
+        self.routes.iter().any(|route| route.event == event_type)
+    }
+
+    /// Whether any route names a type; a preset without such routes knows every type.
+    pub(crate) fn has_types(&self) -> bool {
+        self.routes.iter().any(|route| route.event != "*")
+    }
+}
+
+impl Table {
+    async fn read(client: &Client, name: &str) -> Result<Self, Error> {
+        let (schema, table) = split_table(name)
+            .ok_or_else(|| Error::config(format!("table {name:?} has no schema")))?;
+        let doing = format!("cannot read the catalog for table {name}");
+        let failed = |error| Error::database(&doing, error);
+        let columns = client.query(COLUMNS, &[&schema, &table]).await.map_err(failed)?;
+        if columns.is_empty() {
+            return Err(Error::schema(format!(
+                "table {name} does not exist; run `python -m sse_stream migrate` with its preset or create it"
+            )));
+        }
+        let columns = columns
+            .iter()
+            .map(|row| {
+                let column = TableColumn {
+                    kind: Kind::of(row.get("base_type"), row.get("modifier"), row.get("is_enum")),
+                    sql_type: row.get("sql_type"),
+                    not_null: row.get("attnotnull"),
+                    has_default: row.get("atthasdef"),
+                    generated: row.get("generated"),
+                    may_insert: row.get("may_insert"),
+                    may_update: row.get("may_update"),
+                    may_select: row.get("may_select"),
+                };
+                (row.get(0), column)
+            })
+            .collect();
+        let unique = client.query(UNIQUE, &[&schema, &table]).await.map_err(failed)?;
+        let foreign_keys = client.query(FOREIGN_KEYS, &[&schema, &table]).await.map_err(failed)?;
+        Ok(Self {
+            columns,
+            unique: unique.iter().map(|row| row.get(0)).collect(),
+            foreign_keys: foreign_keys
+                .iter()
+                .map(|row| ForeignKey {
+                    columns: row.get(0),
+                    table: row.get(1),
+                    references: row.get(2),
+                })
+                .collect(),
+        })
+    }
+
+    fn bind(&self, spec: &RouteSpec) -> Result<Route, String> {
+        let others = spec.columns.keys().filter(|name| !spec.key.contains(name));
+        let columns = spec
+            .key
+            .iter()
+            .chain(others)
+            .map(|name| self.bind_column(spec, name))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.check_key(spec)?;
+        let parent = spec.parent.as_deref().map(|parent| self.bind_parent(spec, parent, &columns));
+        Ok(Route {
+            event: spec.event.clone(),
+            table: spec.table.clone(),
+            mode: spec.mode,
+            key_len: spec.key.len(),
+            parent: parent.transpose()?,
+            columns,
+        })
+    }
+
+    fn bind_column(&self, spec: &RouteSpec, name: &str) -> Result<Column, String> {
+        let column = self.columns.get(name).ok_or_else(|| {
+            format!(
+                "column {name:?} does not exist; add it by a migration or remove it from the route"
+            )
+        })?;
+        let kind = column.kind.ok_or_else(|| {
+            format!(
+                "column {name:?} has the type {}, for which there is no conversion",
+                column.sql_type
+            )
+        })?;
+        if column.generated {
+            return Err(format!(
+                "column {name:?} is generated by the database; remove it from the route"
+            ));
+        }
+        let in_key = spec.key.iter().any(|key| key == name);
+        let rights = [
+            (column.may_select, "select"),
+            (column.may_insert || spec.mode == Mode::Update, "insert"),
+            (
+                column.may_update || in_key || !matches!(spec.mode, Mode::Update | Mode::Upsert),
+                "update",
+            ),
+        ];
+        if let Some((_, right)) = rights.iter().find(|(granted, _)| !granted) {
+            return Err(format!("no {right} right on column {name:?}; grant it to this login"));
+        }
+        let source = match spec.columns[name].as_str() {
+            "$id" => Source::Id,
+            "$epoch" => Source::Epoch,
+            "$event" => Source::Event,
+            "$received_at" => Source::ReceivedAt,
+            "$data" => Source::Data,
+            pointer => Source::Pointer(pointer.to_owned()),
+        };
+        let needs_value = matches!(
+            (&source, kind),
+            (
+                Source::Id,
+                Kind::Uuid | Kind::Bool | Kind::Timestamptz | Kind::Timestamp | Kind::Date
+            ) | (
+                Source::ReceivedAt,
+                Kind::Uuid | Kind::Bool | Kind::Int2 | Kind::Int4 | Kind::Int8
+            )
+        );
+        if needs_value {
+            return Err(format!(
+                "column {name:?} has the type {}, which cannot hold {:?}",
+                column.sql_type, spec.columns[name]
+            ));
+        }
+        Ok(Column {
+            name: name.to_owned(),
+            source,
+            kind,
+            sql_type: column.sql_type.clone(),
+            required: column.not_null || in_key,
+            may_wait: !column.not_null && !column.has_default && column.may_insert,
+        })
+    }
+
+    /// The key must be what a unique index covers, or duplicates could not be told.
+    fn check_key(&self, spec: &RouteSpec) -> Result<(), String> {
+        let mut key = spec.key.clone();
+        key.sort();
+        let covered = self.unique.iter().any(|index| {
+            let mut index = index.clone();
+            index.sort();
+            index == key
+        });
+        if spec.mode != Mode::Append && !covered {
+            return Err(format!(
+                "key ({}) has no unique constraint; add one or name the columns of an existing one",
+                spec.key.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    fn bind_parent(
+        &self,
+        spec: &RouteSpec,
+        parent: &str,
+        columns: &[Column],
+    ) -> Result<Parent, String> {
+        let foreign_key =
+            self.foreign_keys.iter().find(|key| key.table == parent).ok_or_else(|| {
+                format!("there is no foreign key from {} to the parent {parent}", spec.table)
+            })?;
+        let positions = foreign_key
+            .columns
+            .iter()
+            .map(|name| {
+                columns.iter().position(|column| column.name == *name).ok_or_else(|| {
+                    format!("column {name:?} references the parent {parent}, but the route does not map it")
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Parent {
+            table: parent.to_owned(),
+            columns: positions,
+            references: foreign_key.references.clone(),
+        })
+    }
+}
+
+/// Orders routes so that a parent's rows are inserted before its children's, and inserts before
+/// the updates that complete them. Routes of equal rank keep the preset's order.
+fn parents_first(mut routes: Vec<Route>) -> Vec<Route> {
+    let parent_of: BTreeMap<String, String> = routes
+        .iter()
+        .filter_map(|route| Some((route.table.clone(), route.parent.as_ref()?.table.clone())))
+        .collect();
+    let depth = |route: &Route| {
+        let mut table = &route.table;
+        let mut depth = 0usize;
+        while let Some(parent) = parent_of.get(table) {
+            if parent == table || depth > parent_of.len() {
+                break;
+            }
+            table = parent;
+            depth += 1;
+        }
+        (depth, route.mode == Mode::Update)
+    };
+    routes.sort_by_key(depth);
+    routes
+}

@@ -1,0 +1,205 @@
+//! One event's bytes to encoded rows, or to the reason why not. Nothing here asks the database.
+
+use std::collections::HashMap;
+
+use crate::batch::RouteRows;
+use crate::catalog::{Catalog, Column, Source};
+use crate::encode::{Misfit, put_null};
+use crate::selector::{Found, Selector};
+
+/// Why an event cannot land. The code is for programs, the text for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason {
+    pub(crate) code: &'static str,
+    pub(crate) text: String,
+}
+
+impl Reason {
+    pub(crate) fn new(code: &'static str, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+/// One event, as the source gave it.
+pub(crate) struct Incoming<'a> {
+    pub(crate) id: i64,
+    pub(crate) event_type: &'a str,
+    pub(crate) data: &'a str,
+    pub(crate) epoch: &'a str,
+    pub(crate) received_at: jiff::Timestamp,
+}
+
+/// Turns events into rows, by type.
+pub(crate) struct Decoder {
+    by_type: HashMap<String, TypePlan>,
+    /// For types without a route of their own.
+    any: TypePlan,
+    found: Found,
+}
+
+struct TypePlan {
+    selector: Selector,
+    routes: Vec<RoutePlan>,
+}
+
+struct RoutePlan {
+    /// Index of the route in the catalog.
+    route: usize,
+    key_len: usize,
+    /// Each column with its value's slot in the selector.
+    columns: Vec<(Column, Option<usize>)>,
+}
+
+impl Decoder {
+    pub(crate) fn new(catalog: &Catalog) -> Self {
+        let types = catalog.routes.iter().map(|route| &route.event).filter(|event| *event != "*");
+        Self {
+            by_type: types.map(|event| (event.clone(), TypePlan::new(catalog, event))).collect(),
+            any: TypePlan::new(catalog, "*"),
+            found: Found::default(),
+        }
+    }
+
+    /// Appends the event's rows to `rows` (by route) under the number `event`: all of them, or
+    /// none and the reason.
+    pub(crate) fn decode(
+        &mut self,
+        incoming: &Incoming<'_>,
+        event: usize,
+        rows: &mut [RouteRows],
+    ) -> Result<(), Reason> {
+        let plan = self.by_type.get(incoming.event_type).unwrap_or(&self.any);
+        plan.selector
+            .pick(incoming.data, &mut self.found)
+            .map_err(|error| Reason::new("not_json", format!("the data is not JSON: {error}")))?;
+        for route in &plan.routes {
+            let rows_of = &mut rows[route.route];
+            if let Err(reason) = route.encode(incoming, &self.found, event, rows_of) {
+                for route in &plan.routes {
+                    rows[route.route].forget(event);
+                }
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TypePlan {
+    fn new(catalog: &Catalog, event: &str) -> Self {
+        let mut selector = Selector::default();
+        let routes = catalog
+            .routes
+            .iter()
+            .enumerate()
+            .filter(|(_, route)| route.event == event || route.event == "*")
+            .map(|(index, route)| RoutePlan {
+                route: index,
+                key_len: route.key_len,
+                columns: route
+                    .columns
+                    .iter()
+                    .map(|column| {
+                        let slot = match &column.source {
+                            Source::Pointer(pointer) => Some(selector.add(pointer)),
+                            _ => None,
+                        };
+                        (column.clone(), slot)
+                    })
+                    .collect(),
+            })
+            .collect();
+        Self { selector, routes }
+    }
+}
+
+impl RoutePlan {
+    fn encode(
+        &self,
+        incoming: &Incoming<'_>,
+        found: &Found,
+        event: usize,
+        rows: &mut RouteRows,
+    ) -> Result<(), Reason> {
+        let start = rows.bytes.len();
+        let mut key_end = start;
+        for (place, (column, slot)) in self.columns.iter().enumerate() {
+            let json = slot.and_then(|slot| found.get(incoming.data, slot));
+            if let Err(reason) = put_column(column, json, incoming, &mut rows.bytes) {
+                rows.bytes.truncate(start);
+                return Err(reason);
+            }
+            if place + 1 == self.key_len {
+                key_end = rows.bytes.len();
+            }
+        }
+        rows.close(event, start, key_end);
+        Ok(())
+    }
+}
+
+fn put_column(
+    column: &Column,
+    json: Option<&str>,
+    incoming: &Incoming<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Reason> {
+    let kind = column.kind;
+    let (result, got) = match &column.source {
+        Source::Pointer(pointer) => match json {
+            None | Some("null") if column.required => {
+                return Err(Reason::new(
+                    "missing_field",
+                    format!(
+                        "column {:?} needs a value, but {pointer} is missing or null",
+                        column.name
+                    ),
+                ));
+            }
+            None => {
+                put_null(out);
+                (Ok(()), "")
+            }
+            Some(json) => (kind.put_json(out, json), json_kind(json)),
+        },
+        Source::Id => (kind.put_integer(out, incoming.id), "the offset"),
+        Source::Epoch => (kind.put_text(out, incoming.epoch), "the epoch"),
+        Source::Event => (kind.put_text(out, incoming.event_type), "the event type"),
+        Source::ReceivedAt => (kind.put_time(out, incoming.received_at), "the receive time"),
+        Source::Data => (
+            match kind {
+                crate::encode::Kind::Text { .. } => kind.put_text(out, incoming.data),
+                _ => kind.put_json(out, incoming.data.trim()),
+            },
+            "the data",
+        ),
+    };
+    result.map_err(|misfit| match misfit {
+        Misfit::Type { needed } => {
+            Reason::new("wrong_type", format!("column {:?} needs {needed}, got {got}", column.name))
+        }
+        Misfit::Range { why } => Reason::new(
+            "out_of_range",
+            format!("column {:?} ({}): {why}", column.name, column.sql_type),
+        ),
+        Misfit::Nul => Reason::new(
+            "nul_character",
+            format!(
+                "column {:?}: the text contains \\u0000, which PostgreSQL cannot store",
+                column.name
+            ),
+        ),
+    })
+}
+
+/// The kind of a JSON value, for messages that must not quote it.
+fn json_kind(json: &str) -> &'static str {
+    match json.as_bytes().first() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}

@@ -1,0 +1,574 @@
+//! JSON values to PostgreSQL's binary COPY fields, by the type of the target column. Exact or
+//! refused: a value that the column could only hold changed is a reason, never a rounding.
+
+use std::borrow::Cow;
+
+use tokio_postgres::types::Type;
+
+/// How a column wants its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `text`, `varchar(n)`, `char(n)`, enums: at most this many characters.
+    Text {
+        max_chars: Option<u32>,
+    },
+    Uuid,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    /// `numeric(precision, scale)`; `None` for plain `numeric`.
+    Numeric {
+        limits: Option<(u16, u16)>,
+    },
+    Bool,
+    Timestamptz,
+    Timestamp,
+    Date,
+    Json,
+    Jsonb,
+}
+
+/// Why a value does not fit its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// Another kind of value was needed.
+    Type { needed: &'static str },
+    /// Right kind, but the column cannot hold it.
+    Range { why: &'static str },
+    /// Contains the character U+0000, which PostgreSQL cannot store.
+    Nul,
+}
+
+impl Kind {
+    /// The kind for a catalog type: its base type's object id, type modifier and whether it is an
+    /// enum. `None` where there is no conversion.
+    pub(crate) fn of(oid: u32, modifier: i32, is_enum: bool) -> Option<Self> {
+        if is_enum {
+            return Some(Self::Text { max_chars: None });
+        }
+        Some(match Type::from_oid(oid)? {
+            Type::TEXT => Self::Text { max_chars: None },
+            Type::VARCHAR | Type::BPCHAR => {
+                Self::Text { max_chars: u32::try_from(modifier - 4).ok() }
+            }
+            Type::UUID => Self::Uuid,
+            Type::INT2 => Self::Int2,
+            Type::INT4 => Self::Int4,
+            Type::INT8 => Self::Int8,
+            Type::FLOAT4 => Self::Float4,
+            Type::FLOAT8 => Self::Float8,
+            Type::NUMERIC => Self::Numeric { limits: numeric_limits(modifier)? },
+            Type::BOOL => Self::Bool,
+            Type::TIMESTAMPTZ => Self::Timestamptz,
+            Type::TIMESTAMP => Self::Timestamp,
+            Type::DATE => Self::Date,
+            Type::JSON => Self::Json,
+            Type::JSONB => Self::Jsonb,
+            _ => return None,
+        })
+    }
+
+    /// Appends one field (length and bytes) for a JSON value given as its text; `null` is null.
+    /// On a misfit nothing is appended.
+    pub(crate) fn put_json(self, out: &mut Vec<u8>, json: &str) -> Result<(), Misfit> {
+        if json == "null" && !matches!(self, Self::Json | Self::Jsonb) {
+            put_null(out);
+            return Ok(());
+        }
+        match self {
+            Self::Json => put_json_text(out, json, None),
+            Self::Jsonb => put_json_text(out, json, Some(1)),
+            Self::Bool => match json {
+                "true" => put(out, &[1]),
+                "false" => put(out, &[0]),
+                _ => Err(Misfit::Type { needed: "true or false" }),
+            },
+            Self::Int2 => integer(json, i16::MIN.into(), i16::MAX.into())
+                .and_then(|n| put(out, &(n as i16).to_be_bytes())),
+            Self::Int4 => integer(json, i32::MIN.into(), i32::MAX.into())
+                .and_then(|n| put(out, &(n as i32).to_be_bytes())),
+            Self::Int8 => {
+                integer(json, i64::MIN, i64::MAX).and_then(|n| put(out, &n.to_be_bytes()))
+            }
+            Self::Float4 => {
+                let value = float(json)? as f32;
+                if value.is_infinite() {
+                    return Err(Misfit::Range { why: "too large for real" });
+                }
+                put(out, &value.to_be_bytes())
+            }
+            Self::Float8 => put(out, &float(json)?.to_be_bytes()),
+            Self::Numeric { limits } => {
+                // Decimals often travel as strings, so that no reader makes floats of them.
+                let digits = if is_string(json) { string(json)? } else { Cow::Borrowed(json) };
+                put_numeric(out, &digits, limits)
+            }
+            _ if is_string(json) => self.put_text(out, &string(json)?),
+            Self::Text { .. } => Err(Misfit::Type { needed: "a string" }),
+            Self::Uuid => Err(Misfit::Type { needed: "a string with a uuid" }),
+            Self::Timestamptz | Self::Timestamp | Self::Date => {
+                Err(Misfit::Type { needed: "a string with an ISO 8601 time" })
+            }
+        }
+    }
+
+    /// Appends one field for a plain text value (an SSE field, not JSON).
+    pub(crate) fn put_text(self, out: &mut Vec<u8>, text: &str) -> Result<(), Misfit> {
+        match self {
+            Self::Text { max_chars } => {
+                if memchr::memchr(0, text.as_bytes()).is_some() {
+                    return Err(Misfit::Nul);
+                }
+                if max_chars.is_some_and(|max| {
+                    text.len() > max as usize && text.chars().count() > max as usize
+                }) {
+                    return Err(Misfit::Range { why: "too many characters" });
+                }
+                put(out, text.as_bytes())
+            }
+            Self::Uuid => match uuid::Uuid::try_parse(text) {
+                Ok(uuid) => put(out, uuid.as_bytes()),
+                Err(_) => Err(Misfit::Type { needed: "a string with a uuid" }),
+            },
+            Self::Timestamptz => {
+                let time: jiff::Timestamp = text
+                    .parse()
+                    .map_err(|_| Misfit::Type { needed: "an ISO 8601 time with an offset" })?;
+                put(out, &micros_since_2000(time).to_be_bytes())
+            }
+            Self::Timestamp => {
+                let time: jiff::civil::DateTime =
+                    text.parse().map_err(|_| Misfit::Type { needed: "an ISO 8601 time" })?;
+                let time = time
+                    .to_zoned(jiff::tz::TimeZone::UTC)
+                    .map_err(|_| Misfit::Range { why: "outside the calendar" })?;
+                put(out, &micros_since_2000(time.timestamp()).to_be_bytes())
+            }
+            Self::Date => {
+                let date: jiff::civil::Date =
+                    text.parse().map_err(|_| Misfit::Type { needed: "an ISO 8601 date" })?;
+                let days = jiff::civil::date(2000, 1, 1)
+                    .until(date)
+                    .map_err(|_| Misfit::Range { why: "outside the calendar" })?
+                    .get_days();
+                put(out, &days.to_be_bytes())
+            }
+            // The text is taken as the JSON value or number that it spells.
+            _ => self.put_json(out, text),
+        }
+    }
+
+    /// Appends a field for an integer that is no JSON (an offset).
+    pub(crate) fn put_integer(self, out: &mut Vec<u8>, value: i64) -> Result<(), Misfit> {
+        let text = value.to_string();
+        match self {
+            Self::Text { .. } => self.put_text(out, &text),
+            _ => self.put_json(out, &text),
+        }
+    }
+
+    /// Appends a field for a point in time.
+    pub(crate) fn put_time(self, out: &mut Vec<u8>, time: jiff::Timestamp) -> Result<(), Misfit> {
+        match self {
+            Self::Timestamptz | Self::Timestamp => put(out, &micros_since_2000(time).to_be_bytes()),
+            _ => self.put_text(out, &time.to_string()),
+        }
+    }
+}
+
+/// `numeric`'s type modifier: precision and scale, or `Some(None)` for none. `None` for a negative
+/// scale, which we do not convert.
+#[allow(clippy::option_option)]
+fn numeric_limits(modifier: i32) -> Option<Option<(u16, u16)>> {
+    if modifier < 4 {
+        return Some(None);
+    }
+    let packed = modifier - 4;
+    let precision = u16::try_from(packed >> 16).ok()?;
+    let scale = packed & 0x7ff;
+    (scale < 0x400).then_some(Some((precision, u16::try_from(scale).ok()?)))
+}
+
+pub(crate) fn put_null(out: &mut Vec<u8>) {
+    out.extend_from_slice(&(-1i32).to_be_bytes());
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Misfit> {
+    let len = i32::try_from(bytes.len()).map_err(|_| Misfit::Range { why: "over 2 GiB" })?;
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// JSON text for `json` (no version) or `jsonb` (version byte 1).
+fn put_json_text(out: &mut Vec<u8>, json: &str, version: Option<u8>) -> Result<(), Misfit> {
+    if version.is_some() && has_escaped_nul(json.as_bytes()) {
+        return Err(Misfit::Nul);
+    }
+    let len = i32::try_from(json.len() + version.iter().len())
+        .map_err(|_| Misfit::Range { why: "over 2 GiB" })?;
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend(version);
+    out.extend_from_slice(json.as_bytes());
+    Ok(())
+}
+
+/// Whether valid JSON text spells the character U+0000 (`\u0000`), which `jsonb` refuses.
+fn has_escaped_nul(json: &[u8]) -> bool {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr(b'\\', &json[from..]) {
+        let escape = from + at + 1;
+        if json[escape..].starts_with(b"u0000") {
+            return true;
+        }
+        // Skip the escaped character, so that an escaped backslash starts nothing.
+        from = escape + 1;
+        if from >= json.len() {
+            break;
+        }
+    }
+    false
+}
+
+fn is_string(json: &str) -> bool {
+    json.starts_with('"')
+}
+
+/// The value of a JSON string literal.
+fn string(json: &str) -> Result<Cow<'_, str>, Misfit> {
+    let inner = &json[1..json.len() - 1];
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Ok(Cow::Borrowed(inner));
+    }
+    serde_json::from_str::<String>(json)
+        .map(Cow::Owned)
+        .map_err(|_| Misfit::Type { needed: "a string of valid characters" })
+}
+
+fn integer(json: &str, min: i64, max: i64) -> Result<i64, Misfit> {
+    match json.parse::<i64>() {
+        Ok(value) if (min..=max).contains(&value) => Ok(value),
+        Ok(_) => Err(Misfit::Range { why: "too large for the column's integer type" }),
+        Err(_) => {
+            let digits = json.strip_prefix('-').unwrap_or(json);
+            if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+                Err(Misfit::Range { why: "too large for the column's integer type" })
+            } else {
+                Err(Misfit::Type { needed: "an integer" })
+            }
+        }
+    }
+}
+
+fn float(json: &str) -> Result<f64, Misfit> {
+    if !json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        return Err(Misfit::Type { needed: "a number" });
+    }
+    match json.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        Ok(_) => Err(Misfit::Range { why: "too large for a float" }),
+        Err(_) => Err(Misfit::Type { needed: "a number" }),
+    }
+}
+
+const MICROS_TO_2000: i64 = 946_684_800_000_000;
+
+fn micros_since_2000(time: jiff::Timestamp) -> i64 {
+    let micros = time.as_microsecond();
+    // jiff truncates towards zero; PostgreSQL rounds to the nearest microsecond.
+    let rest = time.as_nanosecond() - i128::from(micros) * 1000;
+    let rounded = match rest {
+        500.. => micros + 1,
+        ..=-500 => micros - 1,
+        _ => micros,
+    };
+    rounded - MICROS_TO_2000
+}
+
+/// The binary form of `numeric` (`numeric_send`): base-10000 digits, the weight of the first, the
+/// sign and the number of decimals shown.
+fn put_numeric(out: &mut Vec<u8>, literal: &str, limits: Option<(u16, u16)>) -> Result<(), Misfit> {
+    let number = Decimal::parse(literal)?;
+    let shown = match limits {
+        None => number.decimals.max(0),
+        Some((precision, scale)) => {
+            if number.significant_decimals() > i32::from(scale) {
+                return Err(Misfit::Range { why: "more decimals than the column keeps" });
+            }
+            if number.integer_digits() > i32::from(precision) - i32::from(scale) {
+                return Err(Misfit::Range { why: "too large for the column's precision" });
+            }
+            i32::from(scale)
+        }
+    };
+    if number.integer_digits() > 131_072 || shown > 16_383 {
+        return Err(Misfit::Range { why: "beyond what numeric can hold" });
+    }
+
+    // Walk the digits in groups of four, aligned to the decimal point.
+    let significant = number.significant();
+    let start = out.len();
+    out.extend_from_slice(&[0; 12]);
+    let (mut count, mut weight) = (0i16, 0i16);
+    if !significant.is_empty() {
+        // Power of ten of the first digit, and of the group it falls into.
+        let first = number.exponent_of_first(significant);
+        let mut group = first.div_euclid(4);
+        weight = group as i16;
+        let mut digits = significant.iter();
+        let mut power = first;
+        let mut next = digits.next();
+        while let Some(&digit) = next {
+            let mut value = 0i16;
+            let mut digit = Some(digit);
+            for place in (group * 4..group * 4 + 4).rev() {
+                value *= 10;
+                if place == power
+                    && let Some(d) = digit
+                {
+                    value += i16::from(d - b'0');
+                    next = digits.next();
+                    digit = next.copied();
+                    power -= 1;
+                }
+            }
+            out.extend_from_slice(&value.to_be_bytes());
+            count += 1;
+            group -= 1;
+        }
+    }
+    let sign: u16 = if number.negative && count > 0 { 0x4000 } else { 0 };
+    let len = 8 + 2 * i32::from(count);
+    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
+    out[start + 4..start + 6].copy_from_slice(&count.to_be_bytes());
+    out[start + 6..start + 8].copy_from_slice(&weight.to_be_bytes());
+    out[start + 8..start + 10].copy_from_slice(&sign.to_be_bytes());
+    out[start + 10..start + 12].copy_from_slice(&(shown as i16).to_be_bytes());
+    Ok(())
+}
+
+/// A decimal literal taken apart: `digits` times ten to the power of `-decimals`.
+struct Decimal {
+    negative: bool,
+    /// ASCII digits, leading and trailing zeros included.
+    digits: Vec<u8>,
+    decimals: i32,
+}
+
+impl Decimal {
+    fn parse(literal: &str) -> Result<Self, Misfit> {
+        let wrong = || Misfit::Type { needed: "a number" };
+        let (negative, rest) = match literal.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, literal),
+        };
+        let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => {
+                let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+                if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                    return Err(wrong());
+                }
+                let exponent: i32 = exponent
+                    .strip_prefix('+')
+                    .unwrap_or(exponent)
+                    .parse()
+                    .map_err(|_| Misfit::Range { why: "beyond what numeric can hold" })?;
+                if exponent.abs() > 140_000 {
+                    return Err(Misfit::Range { why: "beyond what numeric can hold" });
+                }
+                (mantissa, exponent)
+            }
+            None => (rest, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+            return Err(wrong());
+        }
+        let mut digits = Vec::with_capacity(whole.len() + fraction.len());
+        digits.extend_from_slice(whole.as_bytes());
+        digits.extend_from_slice(fraction.as_bytes());
+        let decimals = i32::try_from(fraction.len()).map_err(|_| wrong())? - exponent;
+        Ok(Self { negative, digits, decimals })
+    }
+
+    /// The digits without leading and trailing zeros.
+    fn significant(&self) -> &[u8] {
+        let first = self.digits.iter().position(|d| *d != b'0').unwrap_or(self.digits.len());
+        let last = self.digits.iter().rposition(|d| *d != b'0').map_or(first, |at| at + 1);
+        &self.digits[first..last]
+    }
+
+    /// Power of ten of the first significant digit.
+    fn exponent_of_first(&self, significant: &[u8]) -> i32 {
+        let first = self.digits.iter().position(|d| *d != b'0').unwrap_or(0);
+        debug_assert!(!significant.is_empty());
+        (self.digits.len() - first) as i32 - 1 - self.decimals
+    }
+
+    fn integer_digits(&self) -> i32 {
+        let significant = self.significant();
+        if significant.is_empty() { 0 } else { self.exponent_of_first(significant) + 1 }
+    }
+
+    fn significant_decimals(&self) -> i32 {
+        let significant = self.significant();
+        if significant.is_empty() {
+            return 0;
+        }
+        significant.len() as i32 - 1 - self.exponent_of_first(significant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio_postgres::types::FromSql;
+
+    fn field(kind: Kind, json: &str) -> Result<Option<Vec<u8>>, Misfit> {
+        let mut out = Vec::new();
+        let result = kind.put_json(&mut out, json);
+        if result.is_err() {
+            assert!(out.is_empty(), "a misfit must append nothing");
+        }
+        result?;
+        let len = i32::from_be_bytes(out[..4].try_into().unwrap());
+        assert_eq!(len.max(0) as usize + 4, out.len());
+        Ok((len >= 0).then(|| out[4..].to_vec()))
+    }
+
+    /// Reads the binary form back, independently of the writer.
+    fn numeric_text(bytes: &[u8]) -> String {
+        let word = |at: usize| i16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        let (count, weight, sign, scale) = (word(0) as usize, word(2), word(4), word(6) as usize);
+        let group = |position: i32| -> i16 {
+            let index = i32::from(weight) - position;
+            if index >= 0 && (index as usize) < count { word(8 + 2 * index as usize) } else { 0 }
+        };
+        let mut text = String::new();
+        for position in (0..=i32::from(weight.max(0))).rev() {
+            text.push_str(&format!("{:04}", group(position)));
+        }
+        let whole = text.trim_start_matches('0');
+        let mut text = if whole.is_empty() { "0".to_owned() } else { whole.to_owned() };
+        let mut fraction = String::new();
+        for position in 1..=(scale as i32 + 3) / 4 {
+            fraction.push_str(&format!("{:04}", group(-position)));
+        }
+        fraction.truncate(scale);
+        if scale > 0 {
+            text = format!("{text}.{fraction}");
+        }
+        if sign == 0x4000 { format!("-{text}") } else { text }
+    }
+
+    const MONEY: Kind = Kind::Numeric { limits: Some((10, 2)) };
+
+    #[test]
+    fn numbers_keep_their_value_and_scale() {
+        for (literal, shown) in [
+            ("0", "0.00"),
+            ("12.5", "12.50"),
+            ("0.01", "0.01"),
+            ("99999999.99", "99999999.99"),
+            ("-3.10", "-3.10"),
+            ("1e3", "1000.00"),
+            ("12500E-3", "12.50"),
+            ("\"7.25\"", "7.25"),
+            ("-0.00", "0.00"),
+            ("10000", "10000.00"),
+            ("100.5000", "100.50"),
+        ] {
+            let bytes = field(MONEY, literal).unwrap().unwrap();
+            assert_eq!(numeric_text(&bytes), shown, "{literal}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_would_change_are_refused() {
+        assert!(
+            matches!(field(MONEY, "1.005"), Err(Misfit::Range { why }) if why.contains("decimals"))
+        );
+        assert!(
+            matches!(field(MONEY, "100000000"), Err(Misfit::Range { why }) if why.contains("precision"))
+        );
+        assert!(matches!(field(MONEY, "true"), Err(Misfit::Type { .. })));
+        assert!(matches!(field(MONEY, "\"NaN\""), Err(Misfit::Type { .. })));
+        assert!(matches!(
+            field(Kind::Numeric { limits: None }, "1e999999"),
+            Err(Misfit::Range { .. })
+        ));
+        assert!(matches!(field(Kind::Int2, "40000"), Err(Misfit::Range { .. })));
+        assert!(matches!(field(Kind::Int4, "1.0"), Err(Misfit::Type { .. })));
+        assert!(matches!(field(Kind::Int8, "99999999999999999999"), Err(Misfit::Range { .. })));
+        assert!(matches!(field(Kind::Float8, "1e400"), Err(Misfit::Range { .. })));
+        assert!(matches!(
+            field(Kind::Text { max_chars: Some(3) }, "\"äöüß\""),
+            Err(Misfit::Range { .. })
+        ));
+    }
+
+    #[test]
+    fn strings_become_what_the_column_is() {
+        let uuid = field(Kind::Uuid, "\"0193b3f0-0000-7000-8000-0000000000ff\"").unwrap().unwrap();
+        assert_eq!((uuid[0], uuid[15]), (0x01, 0xff));
+        let time =
+            field(Kind::Timestamptz, "\"2000-01-01T01:00:00.000001+01:00\"").unwrap().unwrap();
+        assert_eq!(i64::from_be_bytes(time.try_into().unwrap()), 1);
+        let date = field(Kind::Date, "\"1999-12-31\"").unwrap().unwrap();
+        assert_eq!(i32::from_be_bytes(date.try_into().unwrap()), -1);
+        assert_eq!(
+            field(Kind::Text { max_chars: None }, r#""a\"\u00e9""#).unwrap().unwrap(),
+            "a\"é".as_bytes()
+        );
+        assert_eq!(field(Kind::Jsonb, r#"{"a":1}"#).unwrap().unwrap(), b"\x01{\"a\":1}");
+        assert_eq!(field(Kind::Uuid, "null").unwrap(), None);
+        assert!(matches!(field(Kind::Uuid, "\"nope\""), Err(Misfit::Type { .. })));
+        assert!(matches!(
+            field(Kind::Timestamptz, "\"2026-01-01T00:00:00\""),
+            Err(Misfit::Type { .. })
+        ));
+        assert!(matches!(field(Kind::Text { max_chars: None }, "5"), Err(Misfit::Type { .. })));
+    }
+
+    #[test]
+    fn only_a_real_escaped_nul_is_refused() {
+        assert_eq!(field(Kind::Jsonb, r#"{"a":"x\u0000"}"#), Err(Misfit::Nul));
+        assert_eq!(field(Kind::Text { max_chars: None }, r#""\u0000""#), Err(Misfit::Nul));
+        assert!(field(Kind::Jsonb, r#"{"a":"\\u0000"}"#).is_ok());
+        assert_eq!(field(Kind::Jsonb, r#"{"a":"\\\u0000"}"#), Err(Misfit::Nul));
+    }
+
+    proptest! {
+        #[test]
+        fn any_decimal_survives(negative: bool, whole in "0|[1-9][0-9]{0,30}", fraction in "[0-9]{0,30}") {
+            let dot = if fraction.is_empty() { "" } else { "." };
+            let plain = format!("{whole}{dot}{fraction}");
+            let zero = plain.bytes().all(|b| b == b'0' || b == b'.');
+            let literal = if negative { format!("-{plain}") } else { plain.clone() };
+            let bytes = field(Kind::Numeric { limits: None }, &literal).unwrap().unwrap();
+            let expected = if negative && !zero { literal } else { plain };
+            prop_assert_eq!(numeric_text(&bytes), expected);
+        }
+
+        #[test]
+        fn times_agree_with_the_driver(micros in -60_000_000_000_000_000i64..250_000_000_000_000_000) {
+            let time = jiff::Timestamp::from_microsecond(micros).unwrap();
+            let bytes = field(Kind::Timestamptz, &format!("\"{time}\"")).unwrap().unwrap();
+            let back = std::time::SystemTime::from_sql(&Type::TIMESTAMPTZ, &bytes).unwrap();
+            let expected = std::time::SystemTime::from(time);
+            prop_assert_eq!(back, expected);
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,40}") {
+            for kind in [MONEY, Kind::Int8, Kind::Float4, Kind::Uuid, Kind::Timestamptz, Kind::Date] {
+                let mut out = Vec::new();
+                let _ = kind.put_text(&mut out, &text);
+            }
+        }
+    }
+}

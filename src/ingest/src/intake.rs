@@ -1,0 +1,197 @@
+//! From a parsed item to its place in the batch: id, type, policy for unknown types, encoded rows
+//! or the reason for a dead letter.
+
+use std::sync::Arc;
+
+use crate::batch::{Batch, Fate};
+use crate::catalog::Catalog;
+use crate::config::{RunConfig, UnknownEvents};
+use crate::decode::{Decoder, Incoming, Reason};
+use crate::host::Host;
+use crate::preset::StreamSpec;
+use crate::selector::{Found, Selector};
+
+/// Takes events in, one at a time.
+pub(crate) struct Intake {
+    decoder: Decoder,
+    catalog: Catalog,
+    host: Arc<dyn Host>,
+    unknown: UnknownEvents,
+    gap_event: Option<String>,
+    envelope: Envelope,
+    epoch: String,
+    taken: u64,
+}
+
+impl Intake {
+    pub(crate) fn new(
+        config: &RunConfig,
+        catalog: &Catalog,
+        host: Arc<dyn Host>,
+        epoch: Option<&str>,
+    ) -> Self {
+        Self {
+            decoder: Decoder::new(catalog),
+            catalog: catalog.clone(),
+            host,
+            unknown: config.unknown_events,
+            gap_event: config.preset.stream.gap_event.clone(),
+            envelope: Envelope::new(&config.preset.stream),
+            epoch: epoch.unwrap_or_default().to_owned(),
+            taken: 0,
+        }
+    }
+
+    /// Events taken so far in this run.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    pub(crate) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// From now on events belong to this history.
+    pub(crate) fn enter(&mut self, epoch: &str) {
+        epoch.clone_into(&mut self.epoch);
+    }
+
+    /// Takes one item into the batch. True if it was an event.
+    pub(crate) fn take(&mut self, item: sse::Item<'_>, batch: &mut Batch) -> bool {
+        match item {
+            sse::Item::Event(event) => self.take_event(&event, batch),
+            sse::Item::Oversize(event) => {
+                let id = if event.own_id { event.id } else { b"" };
+                let text = format!("the event has {} bytes, more than the limit", event.bytes);
+                let fate = Fate::Dead(Reason::new("too_large", text));
+                self.put(parse_id(id), id, event.event, event.head, fate, batch);
+                true
+            }
+            sse::Item::IdOnly(id) => {
+                advance(batch, parse_id(id));
+                false
+            }
+            sse::Item::Comment(_) | sse::Item::Retry(_) => false,
+        }
+    }
+
+    fn take_event(&mut self, event: &sse::Event<'_>, batch: &mut Batch) -> bool {
+        let sse_id = if event.own_id { event.id } else { b"" };
+        if self.gap_event.as_deref() == Some(event.event) {
+            tracing::warn!("the source says that events were missed: {:.200}", event.data);
+            batch.gaps += 1;
+            advance(batch, parse_id(sse_id));
+            return false;
+        }
+        if let Some(raw) = event.raw_data {
+            let reason = Reason::new("invalid_utf8", "the data is not valid UTF-8");
+            self.put(parse_id(sse_id), sse_id, event.event, raw, Fate::Dead(reason), batch);
+            return true;
+        }
+        let (id, event_type) = self.envelope.read(sse_id, event.event, event.data);
+        let fate = match (id, event_type) {
+            (None, _) => Fate::Dead(Reason::new("missing_id", "the event has no integer id")),
+            (_, None) => Fate::Dead(Reason::new("missing_field", "the event has no type")),
+            (Some(id), Some(event_type)) => self.decode(id, event_type, event.data, batch),
+        };
+        let source_id = id.filter(|_| sse_id.is_empty()).map(|id| id.to_string());
+        let source_id = source_id.as_deref().map_or(sse_id, str::as_bytes);
+        let event_type = event_type.unwrap_or(event.event);
+        self.put(id, source_id, event_type, event.data.as_bytes(), fate, batch);
+        true
+    }
+
+    fn decode(&mut self, id: i64, event_type: &str, data: &str, batch: &mut Batch) -> Fate {
+        let known = self.catalog.knows(event_type)
+            || !self.catalog.has_types()
+            || self.host.processor(event_type);
+        if !known {
+            match self.unknown {
+                UnknownEvents::Ignore => return Fate::Ignored,
+                UnknownEvents::DeadLetter => {
+                    let text = format!("no route names the type {event_type:.100?}");
+                    return Fate::Dead(Reason::new("unknown_type", text));
+                }
+                UnknownEvents::RawOnly => {}
+            }
+        }
+        let incoming = Incoming {
+            id,
+            event_type,
+            data,
+            epoch: &self.epoch,
+            received_at: jiff::Timestamp::now(),
+        };
+        match self.decoder.decode(&incoming, batch.events.len(), &mut batch.rows) {
+            Ok(()) => Fate::Pending,
+            Err(reason) => Fate::Dead(reason),
+        }
+    }
+
+    fn put(
+        &mut self,
+        id: Option<i64>,
+        source_id: &[u8],
+        event_type: &str,
+        data: &[u8],
+        fate: Fate,
+        batch: &mut Batch,
+    ) {
+        batch.push(id, source_id, event_type, data, fate);
+        advance(batch, id);
+        self.taken += 1;
+    }
+}
+
+/// Ids increase along a stream; a smaller one is a repetition and moves nothing.
+fn advance(batch: &mut Batch, id: Option<i64>) {
+    batch.position = batch.position.max(id);
+}
+
+/// An offset: ASCII digits that fit.
+fn parse_id(id: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(id).ok()?;
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Where the preset finds id and type: in the SSE fields, or by pointers in the data.
+struct Envelope {
+    selector: Selector,
+    id: Option<usize>,
+    event_type: Option<usize>,
+    found: Found,
+}
+
+impl Envelope {
+    fn new(stream: &StreamSpec) -> Self {
+        let mut selector = Selector::default();
+        let mut slot = |place: &str| (place != "sse").then(|| selector.add(place));
+        let (id, event_type) = (slot(&stream.id), slot(&stream.event_type));
+        Self { selector, id, event_type, found: Found::default() }
+    }
+
+    fn read<'a>(
+        &mut self,
+        sse_id: &[u8],
+        sse_type: &'a str,
+        data: &'a str,
+    ) -> (Option<i64>, Option<&'a str>) {
+        if self.id.is_none() && self.event_type.is_none() {
+            return (parse_id(sse_id), Some(sse_type));
+        }
+        // Broken JSON shows as a missing id here and as `not_json` in the decoder.
+        let picked = self.selector.pick(data, &mut self.found).is_ok();
+        let value = |slot: usize| {
+            self.found.get(data, slot).filter(|_| picked).map(|json| json.trim_matches('"'))
+        };
+        let id = match self.id {
+            Some(slot) => value(slot).and_then(|text| parse_id(text.as_bytes())),
+            None => parse_id(sse_id),
+        };
+        let event_type = match self.event_type {
+            Some(slot) => value(slot),
+            None => Some(sse_type),
+        };
+        (id, event_type)
+    }
+}

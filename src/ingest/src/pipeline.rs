@@ -1,0 +1,502 @@
+//! The only loop: reads the source, fills batches, hands them to the store one at a time, and
+//! ends with a report. While a commit is under way the next batch fills with what arrives.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tracing::instrument::WithSubscriber;
+
+use crate::batch::Batch;
+use crate::config::{RunConfig, Stop};
+use crate::error::Error;
+use crate::host::Host;
+use crate::intake::Intake;
+use crate::mirror::{self, Start};
+use crate::report::{Report, StopReason};
+use crate::source::{Signal, Source};
+use crate::store::{Committed, Store};
+
+/// How long a stop waits for the commit under way before it gives the connection up. The database
+/// then rolls back; either way the stored offset tells what stands.
+const STOP_GRACE: Duration = Duration::from_millis(600);
+
+/// The books note at most this often that the source was heard.
+const TOUCH_EVERY: Duration = Duration::from_millis(900);
+
+/// Reads the source until a limit, the end of the stream or `stop`, and lands its events.
+///
+/// Waits for the stream's lock first. Everything that the report counts is committed; on an error,
+/// too, the stored offset says exactly what stands, and the next run goes on from there.
+pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<Report, Error> {
+    let Some(mut store) = Store::open(&config, host.clone(), &stop).await? else {
+        return Ok(empty_report(&config, StopReason::Stopped));
+    };
+    take(&mut store, &config, &host).await?;
+
+    let mut pipeline = Pipeline::new(config, store, host.clone(), stop.clone())?;
+    let ended = tokio::select! {
+        ended = pipeline.drive() => ended,
+        () = overdue(&stop) => {
+            tracing::warn!("stop was asked for and the database did not answer in time; giving the connection up");
+            Ok(StopReason::Stopped)
+        }
+    };
+    pipeline.finish(ended, &host).await
+}
+
+async fn overdue(stop: &Stop) {
+    stop.wait().await;
+    tokio::time::sleep(STOP_GRACE).await;
+}
+
+/// Calls a host method from a blocking thread.
+async fn ask<T: Send + 'static>(
+    host: &Arc<dyn Host>,
+    what: &str,
+    call: impl FnOnce(&dyn Host) -> Result<T, String> + Send + 'static,
+) -> Result<T, Error> {
+    let host = host.clone();
+    tokio::task::spawn_blocking(move || call(&*host))
+        .await
+        .map_err(|panic| Error::config(format!("cannot {what}: {panic}")))?
+        .map_err(|why| Error::config(format!("cannot {what}: {why}")))
+}
+
+/// Decides where to start and takes the stream.
+async fn take(store: &mut Store, config: &RunConfig, host: &Arc<dyn Host>) -> Result<(), Error> {
+    let shown = ask(host, "read the offset mirror", |host| host.read_mirror()).await?;
+    let stored = store.stored().await?;
+    match mirror::decide(stored.as_ref(), shown.as_deref())? {
+        Start::Stored => store.take(&config.run, (0, None)).await?,
+        Start::First { position, mirrored } => {
+            store.take(&config.run, (position, mirrored)).await?;
+        }
+        Start::Seek { from, to } => {
+            store.take(&config.run, (0, None)).await?;
+            store.seek(to).await?;
+            tracing::warn!(
+                "the offset mirror was changed by hand: moving from offset {from} to {to}"
+            );
+        }
+    }
+    let offset = store.offset();
+    tracing::info!(
+        "stream {:?}: starting after offset {} in epoch {}",
+        store.stream(),
+        offset.position,
+        offset.epoch.as_deref().unwrap_or("(not known yet)")
+    );
+    Ok(())
+}
+
+fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
+    Report {
+        stream: config.stream.clone().unwrap_or_else(|| config.preset.stream.name.clone()),
+        events_processed: 0,
+        rows: Default::default(),
+        duplicates: 0,
+        dead_letters: 0,
+        ignored: 0,
+        gaps: 0,
+        batches_processed: 0,
+        bytes: 0,
+        first_offset: None,
+        last_offset: None,
+        position: 0,
+        epoch: None,
+        reconnects: 0,
+        stop_reason,
+        execution_time: Duration::ZERO,
+    }
+}
+
+type Job = JoinHandle<(Store, Batch, Result<Option<Committed>, Error>)>;
+
+struct Pipeline {
+    config: RunConfig,
+    stop: Stop,
+    source: Source,
+    intake: Intake,
+    /// The batch that is being filled, and when its first event came.
+    filling: Batch,
+    since: Option<Instant>,
+    /// An emptied batch, kept for its buffers.
+    spare: Option<Batch>,
+    /// Present while no job runs.
+    store: Option<Store>,
+    job: Option<Job>,
+    report: Report,
+    started: Instant,
+    last_event_at: Instant,
+    heard: bool,
+    written_at: Instant,
+    progress: Progress,
+}
+
+impl Pipeline {
+    fn new(
+        config: RunConfig,
+        store: Store,
+        host: Arc<dyn Host>,
+        stop: Stop,
+    ) -> Result<Self, Error> {
+        let source = Source::open(&config, store.offset().position)?;
+        let intake = Intake::new(&config, store.catalog(), host, store.offset().epoch.as_deref());
+        let mut report = empty_report(&config, StopReason::Stopped);
+        report.position = store.offset().position;
+        report.epoch = store.offset().epoch.clone();
+        let now = Instant::now();
+        Ok(Self {
+            filling: Batch::new(store.catalog().routes.len()),
+            spare: None,
+            since: None,
+            store: Some(store),
+            job: None,
+            source,
+            intake,
+            report,
+            started: now,
+            last_event_at: now,
+            heard: false,
+            written_at: now,
+            progress: Progress { every: config.progress_every, last: now, events: 0 },
+            config,
+            stop,
+        })
+    }
+
+    /// Runs until there is a reason to stop, and commits what was taken until then.
+    async fn drive(&mut self) -> Result<StopReason, Error> {
+        let reason = loop {
+            self.take_in();
+            if let Some(reason) = self.reason_to_stop() {
+                break reason;
+            }
+            self.start_job();
+            if let Some(reason) = self.wait().await? {
+                break reason;
+            }
+        };
+        if reason != StopReason::Stopped {
+            while self.job.is_some() || !self.filling.is_empty() {
+                self.start_commit();
+                self.finish_job().await?;
+            }
+        } else if self.job.is_some() {
+            self.finish_job().await?;
+        }
+        Ok(reason)
+    }
+
+    /// Moves parsed events into the batch while there is room.
+    fn take_in(&mut self) {
+        while self.has_room() {
+            let Some(item) = self.source.next_item() else { break };
+            let was_event = self.intake.take(item, &mut self.filling);
+            self.since.get_or_insert_with(Instant::now);
+            if was_event {
+                self.last_event_at = Instant::now();
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.filling.bytes() < self.config.batch.max_bytes && !self.limit_reached()
+    }
+
+    fn limit_reached(&self) -> bool {
+        self.config.limits.max_events.is_some_and(|max| self.intake.taken() >= max)
+    }
+
+    fn reason_to_stop(&self) -> Option<StopReason> {
+        let limits = &self.config.limits;
+        if self.stop.is_set() {
+            Some(StopReason::Stopped)
+        } else if self.limit_reached() {
+            Some(StopReason::EventLimit)
+        } else if limits.timeout.is_some_and(|timeout| self.started.elapsed() >= timeout) {
+            Some(StopReason::Deadline)
+        } else if limits.idle_timeout.is_some_and(|idle| self.last_event_at.elapsed() >= idle) {
+            Some(StopReason::Idle)
+        } else {
+            None
+        }
+    }
+
+    /// Starts a commit if one is due, or else notes in the books that the source was heard.
+    fn start_job(&mut self) {
+        if self.job.is_some() {
+            return;
+        }
+        let batch = &self.config.batch;
+        let due = self.filling.events.len() >= batch.events
+            || self.filling.bytes() >= batch.max_bytes / 4
+            || self.since.is_some_and(|since| since.elapsed() >= batch.linger);
+        if due {
+            self.start_commit();
+        } else if self.heard && self.since.is_none() && self.written_at.elapsed() >= TOUCH_EVERY {
+            self.start_touch();
+        }
+    }
+
+    fn start_commit(&mut self) {
+        if self.filling.is_empty() {
+            return;
+        }
+        let Some(mut store) = self.store.take() else { return };
+        let empty = self.spare.take().unwrap_or_else(|| Batch::new(self.filling.rows.len()));
+        let mut batch = std::mem::replace(&mut self.filling, empty);
+        batch.epoch = self.intake.epoch().to_owned();
+        self.since = None;
+        self.heard = false;
+        let job = async move {
+            let result = store.commit(&mut batch).await.map(Some);
+            (store, batch, result)
+        };
+        self.job = Some(tokio::spawn(job.with_current_subscriber()));
+    }
+
+    fn start_touch(&mut self) {
+        let Some(mut store) = self.store.take() else { return };
+        self.heard = false;
+        let job = async move {
+            let result = store.touch().await.map(|()| None);
+            (store, Batch::default(), result)
+        };
+        self.job = Some(tokio::spawn(job.with_current_subscriber()));
+    }
+
+    /// Waits for the next thing to happen: bytes, the end of a job, a timer or the stop flag.
+    async fn wait(&mut self) -> Result<Option<StopReason>, Error> {
+        let wake_at = self.next_timer();
+        let reading = self.has_room();
+        tokio::select! {
+            biased;
+            () = self.stop.wait() => Ok(None),
+            done = join(&mut self.job), if self.job.is_some() => {
+                self.settle(done)?;
+                Ok(None)
+            }
+            signal = self.source.advance(), if reading => self.hear(signal?).await,
+            () = tokio::time::sleep_until(wake_at.into()) => {
+                self.progress.tick(&self.report);
+                Ok(None)
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Instant {
+        let limits = &self.config.limits;
+        let linger =
+            self.since.filter(|_| self.job.is_none()).map(|at| at + self.config.batch.linger);
+        [
+            Some(self.progress.last + self.progress.every),
+            linger,
+            limits.timeout.map(|timeout| self.started + timeout),
+            limits.idle_timeout.map(|idle| self.last_event_at + idle),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or_else(|| Instant::now() + Duration::from_secs(1))
+    }
+
+    async fn hear(&mut self, signal: Signal) -> Result<Option<StopReason>, Error> {
+        match signal {
+            Signal::Bytes => self.heard = true,
+            Signal::Connected { epoch } => self.meet_epoch(epoch).await?,
+            Signal::Disconnected { reason, retry_in } => {
+                self.report.reconnects += 1;
+                tracing::warn!("source: {reason}; trying again in {:.1} s", retry_in.as_secs_f64());
+            }
+            Signal::End => return Ok(Some(StopReason::EndOfStream)),
+        }
+        Ok(None)
+    }
+
+    /// Compares the history the source offers with the one we stand in. Another one begins at
+    /// offset 0, after what is left of the old one was committed; the response is dropped unread.
+    async fn meet_epoch(&mut self, epoch: Option<String>) -> Result<(), Error> {
+        let Some(epoch) = epoch else { return Ok(()) };
+        match &self.report.epoch {
+            Some(known) if *known == epoch => return Ok(()),
+            Some(known) => {
+                tracing::warn!(
+                    "the source began a new epoch {epoch} (we stood in {known}); reading it from offset 0"
+                );
+            }
+            None => {
+                self.intake.enter(&epoch);
+                self.report.epoch = Some(epoch);
+                return Ok(());
+            }
+        }
+        while self.job.is_some() || !self.filling.is_empty() {
+            self.start_commit();
+            self.finish_job().await?;
+        }
+        if let Some(store) = &mut self.store {
+            store.begin_epoch(&epoch).await?;
+        }
+        self.intake.enter(&epoch);
+        self.report.position = 0;
+        self.report.epoch = Some(epoch);
+        self.source.restart(0);
+        Ok(())
+    }
+
+    async fn finish_job(&mut self) -> Result<(), Error> {
+        if self.job.is_some() {
+            let done = join(&mut self.job).await;
+            self.settle(done)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the store back and counts what was committed.
+    fn settle(
+        &mut self,
+        done: Result<(Store, Batch, Result<Option<Committed>, Error>), tokio::task::JoinError>,
+    ) -> Result<(), Error> {
+        let (store, mut batch, result) = done.map_err(|error| {
+            Error::new(
+                crate::error::ErrorKind::Database,
+                format!("the store ended unexpectedly: {error}"),
+            )
+        })?;
+        self.report.position = store.offset().position;
+        self.store = Some(store);
+        self.written_at = Instant::now();
+        if let Some(committed) = result? {
+            self.count(&committed, batch.gaps);
+            batch.clear();
+            self.spare = Some(batch);
+            self.progress.tick(&self.report);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, committed: &Committed, gaps: u64) {
+        let report = &mut self.report;
+        report.events_processed += committed.events;
+        report.duplicates += committed.duplicates;
+        report.dead_letters += committed.dead_letters;
+        report.ignored += committed.ignored;
+        report.bytes += committed.bytes;
+        report.gaps += gaps;
+        report.batches_processed += 1;
+        report.first_offset = report.first_offset.or(committed.first);
+        report.last_offset = committed.last.or(report.last_offset);
+        for (table, rows) in &committed.rows {
+            *report.rows.entry(table.clone()).or_default() += rows;
+        }
+        if committed.dead_letters > 0 {
+            tracing::warn!(
+                "{} dead letters in this batch, for example {}",
+                committed.dead_letters,
+                committed.reasons.join("; ")
+            );
+        }
+    }
+
+    /// Mirrors the offset, closes the run's history and turns the end into the result.
+    async fn finish(
+        mut self,
+        ended: Result<StopReason, Error>,
+        host: &Arc<dyn Host>,
+    ) -> Result<Report, Error> {
+        self.report.execution_time = self.started.elapsed();
+        if let Some(job) = self.job.take() {
+            job.abort();
+        }
+        if let Ok(reason) = &ended {
+            self.report.stop_reason = *reason;
+        }
+        let mirrored = match self.store.as_mut() {
+            Some(store) => {
+                let mirrored = show(store, host).await;
+                store.end_run(&self.report, ended.as_ref().err()).await;
+                mirrored
+            }
+            None => Ok(()),
+        };
+        self.progress.summary(&self.report, ended.as_ref().err());
+        ended?;
+        mirrored?;
+        Ok(self.report)
+    }
+}
+
+async fn join(
+    job: &mut Option<Job>,
+) -> Result<(Store, Batch, Result<Option<Committed>, Error>), tokio::task::JoinError> {
+    match job {
+        Some(handle) => {
+            let done = handle.await;
+            *job = None;
+            done
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes the position to the mirror, unless a person changed the mirror during the run: that
+/// request stays for the next run.
+async fn show(store: &mut Store, host: &Arc<dyn Host>) -> Result<(), Error> {
+    let shown = ask(host, "read the offset mirror", |host| host.read_mirror()).await?;
+    if !mirror::is_ours(store.offset(), shown.as_deref()) {
+        tracing::warn!(
+            "the offset mirror was changed by hand to {:?} during this run; the next run will follow it",
+            shown.unwrap_or_default()
+        );
+        return Ok(());
+    }
+    store.mirror().await?;
+    let position = store.offset().position;
+    ask(host, "write the offset mirror", move |host| host.write_mirror(position)).await
+}
+
+/// The progress lines of a run.
+struct Progress {
+    every: Duration,
+    last: Instant,
+    events: u64,
+}
+
+impl Progress {
+    fn tick(&mut self, report: &Report) {
+        let elapsed = self.last.elapsed();
+        if elapsed < self.every {
+            return;
+        }
+        let rate = (report.events_processed - self.events) as f64 / elapsed.as_secs_f64();
+        tracing::info!(
+            "{} events committed ({rate:.0}/s), offset {}, {} batches, {} duplicates, {} dead letters",
+            report.events_processed,
+            report.position,
+            report.batches_processed,
+            report.duplicates,
+            report.dead_letters
+        );
+        self.last = Instant::now();
+        self.events = report.events_processed;
+    }
+
+    fn summary(&self, report: &Report, error: Option<&Error>) {
+        let seconds = report.execution_time.as_secs_f64();
+        let end = match error {
+            Some(error) => error.to_string(),
+            None => report.stop_reason.as_str().to_owned(),
+        };
+        tracing::info!(
+            "run ended ({end}): {} events in {seconds:.1} s ({:.0}/s), {} batches, {} duplicates, {} dead letters, next offset after {}",
+            report.events_processed,
+            report.events_processed as f64 / seconds.max(0.001),
+            report.batches_processed,
+            report.duplicates,
+            report.dead_letters,
+            report.position
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! The SQL of one route: its staging table and the statements that compare, insert and complete.
+//! Built once at the start from catalog names; event content never becomes SQL text.
+
+use std::fmt::Write;
+
+use crate::catalog::Route;
+use crate::preset::{Mode, split_table};
+
+/// The texts for one route. `None` where the route has no such step.
+pub(crate) struct RouteSql {
+    pub(crate) create_stage: String,
+    pub(crate) copy: String,
+    /// Staged rows whose key the table already has: event, and whether the content is the same.
+    pub(crate) present: Option<String>,
+    /// Staged rows for `update`: event, whether the row exists, may be filled, is already filled.
+    pub(crate) fill_state: Option<String>,
+    /// Staged rows whose parent the database does not have.
+    pub(crate) orphans: Option<String>,
+    /// Moves staged rows into the table, all but the events in `$1` (or only them, for `only`).
+    pub(crate) land: String,
+    pub(crate) land_only: String,
+}
+
+/// Quotes an identifier.
+pub(crate) fn ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn qualified(table: &str) -> String {
+    match split_table(table) {
+        Some((schema, table)) => format!("{}.{}", ident(schema), ident(table)),
+        None => ident(table),
+    }
+}
+
+impl RouteSql {
+    /// `fills` are columns of update routes whose values travel with this route's rows when both
+    /// stand in one batch: name and type.
+    pub(crate) fn new(index: usize, route: &Route, fills: &[(String, String)]) -> Self {
+        let stage = format!("pg_temp.stage_{index}");
+        let table = qualified(&route.table);
+        let names: Vec<String> = route.columns.iter().map(|column| ident(&column.name)).collect();
+        let (key, rest) = names.split_at(route.key_len);
+        let all: Vec<String> =
+            names.iter().cloned().chain(fills.iter().map(|(name, _)| ident(name))).collect();
+
+        let mut create_stage =
+            format!("create temp table if not exists stage_{index} (_event integer not null");
+        let types = route.columns.iter().map(|column| column.sql_type.as_str());
+        let types = types.chain(fills.iter().map(|(_, sql_type)| sql_type.as_str()));
+        for (name, sql_type) in all.iter().zip(types) {
+            let _ = write!(create_stage, ", {name} {sql_type}");
+        }
+        create_stage.push_str(") on commit delete rows");
+
+        // A lateral lookup with a limit is always answered through the key's index, whatever the
+        // planner believes about the size of a fresh temporary table.
+        let by_key = |alias: &str| {
+            let matches: Vec<String> =
+                key.iter().map(|name| format!("t.{name} = {alias}.{name}")).collect();
+            matches.join(" and ")
+        };
+        let found =
+            |what: &str| format!("(select {what} from {table} t where {} limit 1)", by_key("s"));
+        let same = |left: &str| {
+            let equal: Vec<String> = rest
+                .iter()
+                .zip(&route.columns[route.key_len..])
+                .map(|(name, column)| {
+                    // `json` has no equality of its own.
+                    let cast = if column.sql_type == "json" { "::jsonb" } else { "" };
+                    format!("{left}.{name}{cast} is not distinct from s.{name}{cast}")
+                })
+                .collect();
+            if equal.is_empty() { "true".to_owned() } else { equal.join(" and ") }
+        };
+        let kept = if rest.is_empty() {
+            "true as found".to_owned()
+        } else {
+            format!("true as found, {}", rest.join(", "))
+        };
+        let keyed = matches!(route.mode, Mode::Insert | Mode::Upsert);
+        let present = keyed.then(|| {
+            format!(
+                "select s._event, {} from {stage} s cross join lateral {} f",
+                same("f"),
+                found(&kept)
+            )
+        });
+        let fill_state = (route.mode == Mode::Update).then(|| {
+            let free: Vec<String> = rest
+                .iter()
+                .map(|name| format!("(f.{name} is null or f.{name} is not distinct from s.{name})"))
+                .collect();
+            format!(
+                "select s._event, f.found is not null, {}, {} from {stage} s left join lateral {} f on true",
+                free.join(" and "),
+                same("f"),
+                found(&kept)
+            )
+        });
+        let orphans = route.parent.as_ref().map(|parent| {
+            let columns: Vec<&String> = parent.columns.iter().map(|at| &names[*at]).collect();
+            let set: Vec<String> = columns.iter().map(|name| format!("s.{name} is not null")).collect();
+            let matches: Vec<String> = columns
+                .iter()
+                .zip(&parent.references)
+                .map(|(name, reference)| format!("p.{} = s.{name}", ident(reference)))
+                .collect();
+            format!(
+                "select s._event from {stage} s where {} and (select true from {} p where {} limit 1) is null",
+                set.join(" and "),
+                qualified(&parent.table),
+                matches.join(" and ")
+            )
+        });
+
+        let land = |condition: &str| match route.mode {
+            Mode::Update => {
+                let sets: Vec<String> =
+                    rest.iter().map(|name| format!("{name} = s.{name}")).collect();
+                format!(
+                    "update {table} t set {} from {stage} s where {} and {condition} and not ({})",
+                    sets.join(", "),
+                    by_key("s"),
+                    same("t")
+                )
+            }
+            _ => {
+                let list = all.join(", ");
+                let values: Vec<String> = all.iter().map(|name| format!("s.{name}")).collect();
+                let mut sql = format!(
+                    "insert into {table} ({list}) select {} from {stage} s where {condition}",
+                    values.join(", ")
+                );
+                if route.mode == Mode::Upsert {
+                    sql.push_str(&upsert_tail(&table, key, rest));
+                }
+                sql
+            }
+        };
+        Self {
+            copy: format!("copy {stage} (_event, {}) from stdin (format binary)", all.join(", ")),
+            land: land("not (s._event = any($1::integer[]))"),
+            land_only: land("s._event = any($1::integer[])"),
+            create_stage,
+            present,
+            fill_state,
+            orphans,
+        }
+    }
+}
+
+fn upsert_tail(table: &str, key: &[String], rest: &[String]) -> String {
+    if rest.is_empty() {
+        return format!(" on conflict ({}) do nothing", key.join(", "));
+    }
+    let sets: Vec<String> = rest.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+    let same: Vec<String> = rest
+        .iter()
+        .map(|name| format!("{table}.{name} is not distinct from excluded.{name}"))
+        .collect();
+    format!(
+        " on conflict ({}) do update set {} where not ({})",
+        key.join(", "),
+        sets.join(", "),
+        same.join(" and ")
+    )
+}

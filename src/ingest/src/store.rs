@@ -1,0 +1,517 @@
+//! The only room that moves the offset: one session, one lock on the stream, one transaction per
+//! batch with its rows, its dead letters and its offset.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, Statement};
+
+use crate::batch::{Batch, Fate};
+use crate::catalog::Catalog;
+use crate::config::{RunConfig, RunIdentity, Stop};
+use crate::connect::Session;
+use crate::error::{Error, ErrorKind};
+use crate::host::Host;
+use crate::land::Lander;
+use crate::report::Report;
+
+/// Where a stream stands, as stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offset {
+    pub(crate) epoch: Option<String>,
+    pub(crate) position: i64,
+    pub(crate) high_water: i64,
+    pub(crate) mirrored: Option<i64>,
+    pub(crate) previously_mirrored: Option<i64>,
+}
+
+/// What one commit decided.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Committed {
+    pub(crate) events: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) ignored: u64,
+    pub(crate) dead_letters: u64,
+    /// Some of the reasons, for one log line.
+    pub(crate) reasons: Vec<String>,
+    pub(crate) bytes: u64,
+    pub(crate) first: Option<i64>,
+    pub(crate) last: Option<i64>,
+    /// Rows inserted or changed, per table.
+    pub(crate) rows: HashMap<String, u64>,
+}
+
+/// The stream, held.
+pub(crate) struct Store {
+    session: Session,
+    lander: Lander,
+    catalog: Catalog,
+    stream: String,
+    shard: i32,
+    run_id: String,
+    fence: i64,
+    offset: Offset,
+    statements: Statements,
+    history_id: Option<i64>,
+}
+
+struct Statements {
+    advance: Statement,
+    touch: Statement,
+    bury: Statement,
+}
+
+const TRY_LOCK: &str = "select pg_try_advisory_lock(hashtextextended($1, 0))";
+const OWNER: &str = "select owner from sse_stream.offsets where stream = $1 and shard = $2";
+const READ: &str = "
+    select epoch, position, high_water, mirrored, previously_mirrored
+    from sse_stream.offsets where stream = $1 and shard = $2 and writer = 0";
+const TAKE: &str = "
+    insert into sse_stream.offsets as o
+        (stream, shard, writer, position, high_water, mirrored, owner, fence)
+    values ($1, $2, 0, $3, 0, $4, $5, 1)
+    on conflict (stream, shard, writer) do update
+    set owner = excluded.owner, fence = o.fence + 1, updated_at = now()
+    returning fence";
+const ADVANCE: &str = "
+    update sse_stream.offsets
+    set epoch = $4, position = $5, high_water = greatest($6, $5),
+        last_heard_at = now(), updated_at = now()
+    where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+const TOUCH: &str = "
+    update sse_stream.offsets set last_heard_at = now()
+    where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+const NEW_EPOCH: &str = "
+    update sse_stream.offsets
+    set epoch = $4, position = 0, high_water = 0, updated_at = now()
+    where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+const SEEK: &str = "
+    update sse_stream.offsets
+    set position = $4, previously_mirrored = mirrored, mirrored = $4, updated_at = now()
+    where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+const MIRROR: &str = "
+    update sse_stream.offsets
+    set previously_mirrored = mirrored, mirrored = $4, updated_at = now()
+    where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+const BURY: &str = "
+    insert into sse_stream.dead_letters as d
+        (stream, shard, epoch, run_id, event_offset, source_id, event_type, reason_code, reason, raw, attempts)
+    select $1, $2, $3, nullif($4, ''), u.*
+    from unnest($5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::integer[]) u
+    on conflict (stream, shard, epoch, source_id, md5(raw)) do update
+    set attempts = d.attempts + excluded.attempts, last_seen_at = now(), run_id = excluded.run_id,
+        reason_code = excluded.reason_code, reason = excluded.reason";
+const BEGIN_RUN: &str = "
+    insert into sse_stream.runs
+        (stream, shard, dag_id, task_id, run_id, map_index, try_number, log_url)
+    values ($1, $2, $3, $4, $5, $6, $7, $8) returning id";
+const END_RUN: &str = "
+    update sse_stream.runs
+    set ended_at = now(), events = $2, rows = $3, duplicates = $4, dead_letters = $5, bytes = $6,
+        first_offset = $7, last_offset = $8, epoch = $9, stop_reason = $10, error = $11
+    where id = $1";
+
+impl Store {
+    /// Connects, waits for the stream's lock and binds the routes to the real tables. The offset
+    /// is not touched yet: [`Store::take`] does that, once the caller knows where to start.
+    /// `None` when `stop` was set while waiting.
+    pub(crate) async fn open(
+        config: &RunConfig,
+        host: Arc<dyn Host>,
+        stop: &Stop,
+    ) -> Result<Option<Self>, Error> {
+        let stream = config.stream.clone().unwrap_or_else(|| config.preset.stream.name.clone());
+        let session = config.database.connect().await?;
+        let client = &session.client;
+        // The server notices a dead peer in seconds and gives its locks back; constraints that
+        // were declared deferred are checked where their row can still be told.
+        client
+            .batch_execute(
+                "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3; \
+                 set timezone = 'UTC'; set client_min_messages = warning",
+            )
+            .await
+            .map_err(|error| Error::database("cannot set up the session", error))?;
+        if !wait_for_lock(client, &stream, config, stop).await? {
+            return Ok(None);
+        }
+        let catalog = Catalog::read(client, &config.preset, |event| host.processor(event)).await?;
+        let lander = Lander::prepare(client.clone(), &catalog, host).await?;
+        let doing = "cannot use the books in schema sse_stream";
+        let failed = |error| Error::database(doing, error);
+        let statements = Statements {
+            advance: client.prepare(ADVANCE).await.map_err(failed)?,
+            touch: client.prepare(TOUCH).await.map_err(failed)?,
+            bury: client.prepare(BURY).await.map_err(failed)?,
+        };
+        Ok(Some(Self {
+            lander,
+            catalog,
+            stream,
+            shard: config.shard,
+            run_id: config.run.run_id.clone(),
+            fence: 0,
+            offset: Offset::default(),
+            statements,
+            history_id: None,
+            session,
+        }))
+    }
+
+    fn client(&self) -> &Client {
+        &self.session.client
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    pub(crate) fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    pub(crate) fn offset(&self) -> &Offset {
+        &self.offset
+    }
+
+    /// The stored offset, `None` before the stream's first run.
+    pub(crate) async fn stored(&self) -> Result<Option<Offset>, Error> {
+        let row = self
+            .client()
+            .query_opt(READ, &[&self.stream, &self.shard])
+            .await
+            .map_err(|error| Error::database("cannot read sse_stream.offsets", error))?;
+        Ok(row.map(|row| Offset {
+            epoch: row.get(0),
+            position: row.get(1),
+            high_water: row.get(2),
+            mirrored: row.get(3),
+            previously_mirrored: row.get(4),
+        }))
+    }
+
+    /// Becomes the owner: raises the fence, so that no earlier owner can commit any more. `first`
+    /// is the position and mirror for a stream that has no row yet.
+    pub(crate) async fn take(
+        &mut self,
+        run: &RunIdentity,
+        first: (i64, Option<i64>),
+    ) -> Result<(), Error> {
+        let (position, mirrored) = first;
+        let row = self
+            .client()
+            .query_one(TAKE, &[&self.stream, &self.shard, &position, &mirrored, &run.owner])
+            .await
+            .map_err(|error| {
+                Error::database("cannot take the stream in sse_stream.offsets", error)
+            })?;
+        self.fence = row.get(0);
+        self.offset = self.stored().await?.unwrap_or_default();
+        let row = self
+            .client()
+            .query_one(
+                BEGIN_RUN,
+                &[
+                    &self.stream,
+                    &self.shard,
+                    &run.dag_id,
+                    &run.task_id,
+                    &run.run_id,
+                    &run.map_index,
+                    &run.try_number,
+                    &run.log_url,
+                ],
+            )
+            .await
+            .map_err(|error| Error::database("cannot write sse_stream.runs", error))?;
+        self.history_id = Some(row.get(0));
+        Ok(())
+    }
+
+    /// Moves the position to where the mirror asks, once: the mirror's value is recorded with it.
+    pub(crate) async fn seek(&mut self, position: i64) -> Result<(), Error> {
+        self.fenced(SEEK, Some(&position)).await?;
+        self.offset.position = position;
+        self.offset.previously_mirrored = self.offset.mirrored;
+        self.offset.mirrored = Some(position);
+        Ok(())
+    }
+
+    /// Records that the mirror is about to show the position.
+    pub(crate) async fn mirror(&mut self) -> Result<(), Error> {
+        let position = self.offset.position;
+        self.fenced(MIRROR, Some(&position)).await?;
+        self.offset.previously_mirrored = self.offset.mirrored;
+        self.offset.mirrored = Some(position);
+        Ok(())
+    }
+
+    /// Starts a new history at offset 0.
+    pub(crate) async fn begin_epoch(&mut self, epoch: &str) -> Result<(), Error> {
+        self.fenced(NEW_EPOCH, Some(&epoch)).await?;
+        self.offset.epoch = Some(epoch.to_owned());
+        self.offset.position = 0;
+        self.offset.high_water = 0;
+        Ok(())
+    }
+
+    /// Notes that the source was heard although nothing was committed.
+    pub(crate) async fn touch(&mut self) -> Result<(), Error> {
+        let changed = self
+            .client()
+            .execute(&self.statements.touch, &[&self.stream, &self.shard, &self.fence])
+            .await
+            .map_err(|error| Error::database("cannot write sse_stream.offsets", error))?;
+        self.check_fence(changed)
+    }
+
+    async fn fenced(
+        &self,
+        sql: &str,
+        value: Option<&(dyn tokio_postgres::types::ToSql + Sync)>,
+    ) -> Result<(), Error> {
+        let mut params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
+            vec![&self.stream, &self.shard, &self.fence];
+        params.extend(value);
+        let changed = self
+            .client()
+            .execute(sql, &params)
+            .await
+            .map_err(|error| Error::database("cannot write sse_stream.offsets", error))?;
+        self.check_fence(changed)
+    }
+
+    fn check_fence(&self, changed: u64) -> Result<(), Error> {
+        if changed == 1 {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::OffsetConflict,
+            format!(
+                "stream {:?} was taken over by another run (our fence {}); nothing of this batch was kept, the other run goes on",
+                self.stream, self.fence
+            ),
+        ))
+    }
+
+    /// Commits a batch: the offset first, which also proves that the stream is still ours, then
+    /// rows and dead letters, in one transaction. On an error nothing of it stands.
+    pub(crate) async fn commit(&mut self, batch: &mut Batch) -> Result<Committed, Error> {
+        let position = batch.position.unwrap_or(self.offset.position).max(self.offset.position);
+        let broke = |error| Error::database("the batch's transaction broke", error);
+        self.client().batch_execute("begin; set constraints all immediate").await.map_err(broke)?;
+        let result = self.fill(batch, position).await;
+        let committed = match result {
+            Ok(committed) => committed,
+            Err(error) => {
+                // Where the session is gone, the server has rolled back by itself.
+                let _ = self.client().batch_execute("rollback").await;
+                return Err(error);
+            }
+        };
+        self.client().batch_execute("commit").await.map_err(broke)?;
+        self.offset.epoch = Some(batch.epoch.clone());
+        self.offset.position = position;
+        self.offset.high_water = self.offset.high_water.max(position);
+        Ok(committed)
+    }
+
+    async fn fill(&self, batch: &mut Batch, position: i64) -> Result<Committed, Error> {
+        let changed = self
+            .client()
+            .execute(
+                &self.statements.advance,
+                &[
+                    &self.stream,
+                    &self.shard,
+                    &self.fence,
+                    &batch.epoch,
+                    &position,
+                    &self.offset.high_water,
+                ],
+            )
+            .await
+            .map_err(|error| Error::database("cannot move the offset", error))?;
+        self.check_fence(changed)?;
+        let mut rows = vec![0; self.catalog.routes.len()];
+        self.lander.land(batch, self.offset.high_water, &mut rows).await?;
+        self.bury(batch).await?;
+        Ok(self.count(batch, &rows))
+    }
+
+    async fn bury(&self, batch: &Batch) -> Result<(), Error> {
+        let mut letters: HashMap<(String, &[u8]), Letter<'_>> = HashMap::new();
+        let mut anonymous = Vec::new();
+        for event in &batch.events {
+            let Fate::Dead(reason) = &event.fate else { continue };
+            let source_id = batch.source_id(event);
+            let letter = Letter {
+                offset: event.id,
+                event_type: batch.event_type(event),
+                code: reason.code,
+                // PostgreSQL text cannot hold NUL, and a reason may quote one.
+                text: reason.text.replace('\0', "\u{fffd}"),
+                raw: batch.data(event),
+                attempts: 1,
+            };
+            if source_id.is_empty() {
+                anonymous.push((None, letter));
+            } else {
+                letters
+                    .entry((source_id, letter.raw))
+                    .and_modify(|known| known.attempts += 1)
+                    .or_insert(letter);
+            }
+        }
+        let mut all: Vec<(Option<String>, Letter<'_>)> =
+            letters.into_iter().map(|((id, _), letter)| (Some(id), letter)).collect();
+        all.extend(anonymous);
+        if all.is_empty() {
+            return Ok(());
+        }
+        all.sort_by_key(|(_, letter)| letter.offset);
+        let column = |pick: fn(&Letter<'_>) -> String| -> Vec<String> {
+            all.iter().map(|(_, letter)| pick(letter)).collect()
+        };
+        self.client()
+            .execute(
+                &self.statements.bury,
+                &[
+                    &self.stream,
+                    &self.shard,
+                    &batch.epoch,
+                    &self.run_id,
+                    &all.iter().map(|(_, letter)| letter.offset).collect::<Vec<_>>(),
+                    &all.iter().map(|(id, _)| id.as_deref().map(clean)).collect::<Vec<_>>(),
+                    &column(|letter| clean(letter.event_type)),
+                    &column(|letter| letter.code.to_owned()),
+                    &column(|letter| letter.text.clone()),
+                    &all.iter().map(|(_, letter)| letter.raw).collect::<Vec<_>>(),
+                    &all.iter().map(|(_, letter)| letter.attempts).collect::<Vec<_>>(),
+                ],
+            )
+            .await
+            .map_err(|error| Error::database("cannot write sse_stream.dead_letters", error))?;
+        Ok(())
+    }
+
+    fn count(&self, batch: &Batch, rows: &[u64]) -> Committed {
+        let mut done = Committed::default();
+        for event in &batch.events {
+            done.events += 1;
+            done.bytes += batch.data(event).len() as u64;
+            done.first = done.first.or(event.id);
+            done.last = event.id.or(done.last);
+            match &event.fate {
+                Fate::Pending | Fate::Landed => {}
+                Fate::Duplicate => done.duplicates += 1,
+                Fate::Ignored => done.ignored += 1,
+                Fate::Dead(reason) => {
+                    done.dead_letters += 1;
+                    if done.reasons.len() < 3 {
+                        done.reasons.push(format!("{}: {}", reason.code, reason.text));
+                    }
+                }
+            }
+        }
+        for (route, count) in self.catalog.routes.iter().zip(rows) {
+            *done.rows.entry(route.table.clone()).or_default() += count;
+        }
+        done
+    }
+
+    /// Closes the run's line in the history. A failure here is logged, not raised: the events are
+    /// committed.
+    pub(crate) async fn end_run(&self, report: &Report, error: Option<&Error>) {
+        let Some(id) = self.history_id else { return };
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let rows: u64 = report.rows.values().sum();
+        let result = self
+            .client()
+            .execute(
+                END_RUN,
+                &[
+                    &id,
+                    &signed(report.events_processed),
+                    &signed(rows),
+                    &signed(report.duplicates),
+                    &signed(report.dead_letters),
+                    &signed(report.bytes),
+                    &report.first_offset,
+                    &report.last_offset,
+                    &report.epoch,
+                    &error.is_none().then(|| report.stop_reason.as_str()),
+                    &error.map(|error| error.to_string()),
+                ],
+            )
+            .await;
+        if let Err(error) = result {
+            tracing::warn!("{}", Error::database("cannot close the run in sse_stream.runs", error));
+        }
+    }
+}
+
+struct Letter<'a> {
+    offset: Option<i64>,
+    event_type: &'a str,
+    code: &'static str,
+    text: String,
+    raw: &'a [u8],
+    attempts: i32,
+}
+
+/// Text as PostgreSQL can store it.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// Waits until the stream is free: normal where runs follow each other, an `OffsetConflict` when
+/// it lasts beyond the lease. False when `stop` was set meanwhile.
+async fn wait_for_lock(
+    client: &Client,
+    stream: &str,
+    config: &RunConfig,
+    stop: &Stop,
+) -> Result<bool, Error> {
+    let name = format!("sse_stream/{stream}/{}", config.shard);
+    let failed = |error| Error::database("cannot lock the stream", error);
+    let start = Instant::now();
+    let mut told: Option<Instant> = None;
+    loop {
+        if client.query_one(TRY_LOCK, &[&name]).await.map_err(failed)?.get(0) {
+            if told.is_some() {
+                tracing::info!(
+                    "stream {stream:?} is free after {:.1} s",
+                    start.elapsed().as_secs_f64()
+                );
+            }
+            return Ok(true);
+        }
+        if told.is_none_or(|at| at.elapsed() > Duration::from_secs(30))
+            || start.elapsed() > config.lease_timeout
+        {
+            let owner: Option<String> = client
+                .query_opt(OWNER, &[&stream, &config.shard])
+                .await
+                .map_err(failed)?
+                .and_then(|row| row.get(0));
+            let owner = owner.unwrap_or_else(|| "another session".into());
+            if start.elapsed() > config.lease_timeout {
+                return Err(Error::new(
+                    ErrorKind::OffsetConflict,
+                    format!(
+                        "stream {stream:?} is still held by {owner} after {:.0} s; end that run or raise lease_timeout_seconds",
+                        config.lease_timeout.as_secs_f64()
+                    ),
+                ));
+            }
+            tracing::info!("stream {stream:?} is held by {owner}; waiting to take over");
+            told = Some(Instant::now());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            () = stop.wait() => return Ok(false),
+        }
+    }
+}
