@@ -87,13 +87,14 @@ class Children:
         `also` asks those members of the session at once whose command line contains it; the
         others are asked by the child itself, which knows the order.
         """
+        started = members(child.session)
         with suppress(ProcessLookupError):
             child.process.terminate()
         if also is not None:
-            _signal(m for m in members(child.session) if also in " ".join(_command_line(m)))
+            _ask(process for process in started if also in " ".join(_command_line(process)))
         with suppress(subprocess.TimeoutExpired):
             child.process.wait(GRACE_SECONDS)
-        end_session(child.session)
+        _end([*started, *members(child.session)])
         child.process.wait()
         self._children.remove(child)
         self._write_ledger()
@@ -101,9 +102,7 @@ class Children:
     def kill(self) -> None:
         """Kill all that is left, without asking."""
         for child in self._children:
-            for member in members(child.session):
-                with suppress(psutil.Error):
-                    member.kill()
+            _kill(members(child.session))
             child.process.wait()
         self._children.clear()
         self._write_ledger()
@@ -114,7 +113,7 @@ class Children:
             entries = json.loads(self._ledger.read_text())
             left = [entry for entry in entries if _is_ours(entry["session"], entry["started"])]
             for entry in left:
-                end_session(entry["session"])
+                _end(members(entry["session"]))
             self._ledger.unlink(missing_ok=True)
             return len(left)
         return 0
@@ -128,25 +127,15 @@ class Children:
 
 
 def members(session: int) -> list[psutil.Process]:
-    """Return the living processes of `session`."""
-    found = []
+    """Return the living processes of `session` and those they started in sessions of their own."""
+    found: dict[int, psutil.Process] = {}
     for pid in psutil.pids():
         with suppress(OSError, psutil.Error):
             if os.getsid(pid) == session:
                 process = psutil.Process(pid)
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-    return found
-
-
-def end_session(session: int) -> None:
-    """Ask every member of `session` to end, and kill those that do not within seconds."""
-    left = members(session)
-    _signal(left)
-    _, alive = psutil.wait_procs(left, timeout=5)
-    for process in alive + members(session):
-        with suppress(psutil.Error):
-            process.kill()
+                found[pid] = process
+                found.update((each.pid, each) for each in process.children(recursive=True))
+    return [process for process in found.values() if _is_alive(process)]
 
 
 def tail(log: Path, lines: int = 20) -> str:
@@ -155,10 +144,30 @@ def tail(log: Path, lines: int = 20) -> str:
     return "\n".join([f"the end of {log}:", *text[-lines:]])
 
 
-def _signal(processes: Iterable[psutil.Process]) -> None:
+def _end(processes: Iterable[psutil.Process]) -> None:
+    """Ask these to end, and kill those that do not within seconds."""
+    left = [process for process in processes if _is_alive(process)]
+    _ask(left)
+    _, alive = psutil.wait_procs(left, timeout=5)
+    _kill(alive)
+
+
+def _ask(processes: Iterable[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.terminate()
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _command_line(process: psutil.Process) -> list[str]:

@@ -41,6 +41,11 @@ class Stack:
         self.databases = Databases(admin_url or "", settings.secrets)
         self._programs: dict[str, Child] = {}
 
+    @property
+    def server_home(self) -> Path | None:
+        """Where the embedded server keeps its data, None with the user's own server."""
+        return self._server.home if self._server else None
+
     def up(self) -> None:
         """Start everything and return when it answers; raise StageError."""
         with _stage("clearing what an earlier start left", quiet=True):
