@@ -45,32 +45,37 @@ impl Parser {
 
 fn as_dict<'py>(py: Python<'py>, item: Item<'_>) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    let kind = match item {
+    match item {
         Item::Event(event) => {
-            dict.set_item("id", PyBytes::new(py, event.id))?;
+            dict.set_item("type", "event")?;
             dict.set_item("event", event.event)?;
             dict.set_item("data", event.data)?;
-            "event"
+            dict.set_item("id", PyBytes::new(py, event.id))?;
+            dict.set_item("own_id", event.own_id)?;
+            if let Some(raw) = event.raw_data {
+                dict.set_item("raw_data", PyBytes::new(py, raw))?;
+            }
         }
         Item::Comment(text) => {
-            dict.set_item("comment", PyBytes::new(py, text))?;
-            "comment"
+            dict.set_item("type", "comment")?;
+            dict.set_item("text", PyBytes::new(py, text))?;
         }
         Item::Retry(wait) => {
-            dict.set_item("retry_ms", u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))?;
-            "retry"
+            dict.set_item("type", "retry")?;
+            dict.set_item("ms", u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))?;
         }
         Item::IdOnly(id) => {
+            dict.set_item("type", "id_only")?;
             dict.set_item("id", PyBytes::new(py, id))?;
-            "id_only"
         }
         Item::Oversize(oversize) => {
-            dict.set_item("id", PyBytes::new(py, oversize.id))?;
+            dict.set_item("type", "oversize")?;
             dict.set_item("event", oversize.event)?;
+            dict.set_item("id", PyBytes::new(py, oversize.id))?;
+            dict.set_item("own_id", oversize.own_id)?;
+            dict.set_item("head", PyBytes::new(py, oversize.head))?;
             dict.set_item("bytes", oversize.bytes)?;
-            "oversize"
         }
-    };
-    dict.set_item("kind", kind)?;
+    }
     Ok(dict)
 }

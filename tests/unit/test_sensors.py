@@ -1,0 +1,187 @@
+"""The sensor against a real HTTP server."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+from airflow.exceptions import (
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
+
+from sse_stream import ConfigError, SSEStreamSensor
+from sse_stream.probe import derive_health_url, safe_url
+
+from .conftest import Source
+
+
+def _sensor(source: Source, **arguments: Any) -> SSEStreamSensor:
+    arguments.setdefault("sse_url", f"{source.url}/stream")
+    arguments.setdefault("timeout_seconds", 0.5)
+    return SSEStreamSensor(task_id="wait", **arguments)
+
+
+def _one_event(last: int) -> Iterator[bytes]:
+    yield b"id: 1\ndata: x\n\n"
+
+
+def _healthy(source: Source) -> None:
+    source.answer("/health", 200, b'{"status": "ok"}')
+    source.stream("/stream", _one_event)
+
+
+def test_defaults_are_those_of_the_original(source: Source) -> None:
+    sensor = SSEStreamSensor(task_id="wait", sse_url=f"{source.url}/stream")
+    assert sensor.timeout_seconds == 10
+    assert sensor.timeout == 300
+    assert sensor.poke_interval == 5
+
+
+def test_a_source_that_speaks_is_healthy(source: Source) -> None:
+    _healthy(source)
+    assert _sensor(source).poke({}) is True
+    assert [path for path, _ in source.requests] == ["/health", "/stream"]
+    assert source.requests[1][1]["accept"] == "text/event-stream"
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+def test_a_health_check_that_refuses_is_unhealthy(
+    source: Source, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    _healthy(source)
+    source.answer("/health", status)
+    with caplog.at_level(logging.INFO):
+        assert _sensor(source).poke({}) is False
+    assert f"answers {status}" in caplog.text
+    assert [path for path, _ in source.requests] == ["/health"]
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "reason"),
+    [
+        (200, "text/html", "text/html"),
+        (200, "application/json", "application/json"),
+        (204, "text/event-stream", "204"),
+        (403, "text/event-stream", "403"),
+    ],
+)
+def test_what_is_no_open_event_stream_is_unhealthy(
+    source: Source, status: int, content_type: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _healthy(source)
+    source.answer("/stream", status, b"", Content_Type=content_type)
+    with caplog.at_level(logging.INFO):
+        assert _sensor(source).poke({}) is False
+    assert reason in caplog.text
+
+
+def test_a_stream_without_a_byte_is_unhealthy_in_time(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    _healthy(source)
+
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        handler.end_headers()
+        handler.wfile.flush()
+        source.closing.wait(5)
+
+    source.routes["/stream"] = silent
+    began = time.monotonic()
+    with caplog.at_level(logging.INFO):
+        assert _sensor(source, timeout_seconds="0.3").poke({}) is False
+    assert time.monotonic() - began < 2
+    assert "timed out" in caplog.text
+
+
+def test_a_stream_that_ends_at_once_is_unhealthy(source: Source) -> None:
+    _healthy(source)
+    source.answer("/stream", 200, b"", Content_Type="text/event-stream")
+    assert _sensor(source).poke({}) is False
+
+
+def test_nobody_at_home_is_unhealthy(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    sensor = _sensor(source, sse_url="http://user:s3cret@127.0.0.1:1/stream?token=s3cret")
+    with caplog.at_level(logging.INFO):
+        assert sensor.poke({}) is False
+    assert "refused" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_the_sensor_waits_until_the_source_is_there(source: Source) -> None:
+    timer = threading.Timer(0.3, lambda: _healthy(source))
+    timer.start()
+    sensor = _sensor(source, poke_interval=0.1, timeout=10)
+    sensor.execute({})
+    timer.join()
+    assert any(path == "/stream" for path, _ in source.requests)
+
+
+def test_the_sensor_gives_up_after_its_timeout(source: Source) -> None:
+    with pytest.raises(AirflowSensorTimeout):
+        _sensor(source, poke_interval=0.05, timeout=0.2).execute({})
+
+
+def test_soft_fail_skips(source: Source) -> None:
+    with pytest.raises(AirflowSkipException):
+        _sensor(source, poke_interval=0.05, timeout=0.2, soft_fail=True).execute({})
+
+
+def test_reschedule_mode_frees_the_slot(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sensors import base
+
+    monkeypatch.setattr(base, "_orig_start_date", lambda **_: None)
+    sensor = _sensor(source, mode="reschedule", poke_interval=60)
+    assert sensor.reschedule
+
+    class Instance:
+        dag_id = task_id = run_id = "x"
+        map_index, try_number, max_tries = -1, 1, 0
+
+    with pytest.raises(AirflowRescheduleException):
+        sensor.execute({"ti": Instance()})
+
+
+@pytest.mark.parametrize("url", ["", "stream", "ftp://host/stream", "http:///stream"])
+def test_a_wrong_url_is_an_error_and_no_reason_to_wait(source: Source, url: str) -> None:
+    with pytest.raises(ConfigError):
+        _sensor(source, sse_url=url).poke({})
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "soon", None])
+def test_a_wrong_timeout_is_an_error(source: Source, seconds: Any) -> None:
+    with pytest.raises(ConfigError):
+        _sensor(source, timeout_seconds=seconds).poke({})
+
+
+def test_headers_are_sent_but_credentials_do_not_follow_to_another_host(source: Source) -> None:
+    other = Source()
+    try:
+        _healthy(other)
+        _healthy(source)
+        source.answer("/stream", 302, b"", Location=f"{other.url}/stream")
+        sensor = _sensor(source, headers={"Authorization": "Bearer s3cret", "X-Feed": "a"})
+        assert sensor.poke({}) is True
+        assert source.requests[-1][1]["authorization"] == "Bearer s3cret"
+        assert "authorization" not in other.requests[-1][1]
+        assert other.requests[-1][1]["x-feed"] == "a"
+    finally:
+        other.close()
+
+
+def test_the_health_url_stands_beside_the_stream() -> None:
+    assert derive_health_url("http://h:1/a/stream?x=1") == "http://h:1/a/health"
+    assert derive_health_url("http://h/events/") == "http://h/health"
+    assert derive_health_url("http://h/other") is None
+
+
+def test_urls_are_shown_without_secrets() -> None:
+    assert safe_url("https://u:p@h:1/stream?token=t#f") == "https://h:1/stream"
