@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -10,11 +11,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from schema_database import Database, restaurant_database
+from schema_database import ROOT, Database, restaurant_database
 from schema_rows import Facts, cents, make_facts
 
-ZONES: defaultdict[str, timezone | ZoneInfo] = defaultdict(lambda: timezone.utc)
-ZONES.update({"LOC-ON-001": ZoneInfo("America/Toronto"), "LOC-ON-012": ZoneInfo("America/Toronto")})
+SITES = json.loads((ROOT / "tests" / "fixtures" / "sites.json").read_text())
+ZONES = {site["code"]: ZoneInfo(site["time_zone"]) for site in SITES}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def paid(facts: Facts) -> list[dict[str, Any]]:
 
 
 def local_day(at: datetime, location: str) -> Any:
-    return at.astimezone(ZONES[location]).date()
+    return at.astimezone(ZONES.get(location, timezone.utc)).date()
 
 
 def test_hourly_sales(engine: Database, facts: Facts) -> None:

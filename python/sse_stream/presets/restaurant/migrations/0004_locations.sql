@@ -15,15 +15,15 @@ create table analytics.locations (
 comment on table analytics.locations is 'the sites; time_zone is an IANA name';
 
 insert into analytics.locations (location_code, name, city, latitude, longitude, time_zone) values
-    ('LOC-ON-001', 'Toronto Front Street', 'Toronto', 43.6465, -79.3803, 'America/Toronto'),
-    ('LOC-ON-002', 'Ottawa ByWard Market', 'Ottawa', 45.4275, -75.6923, 'America/Toronto'),
-    ('LOC-ON-003', 'Mississauga Port Credit', 'Mississauga', 43.5517, -79.5862, 'America/Toronto'),
-    ('LOC-ON-004', 'Brampton Main Street', 'Brampton', 43.6858, -79.7599, 'America/Toronto'),
-    ('LOC-ON-005', 'Hamilton James Street', 'Hamilton', 43.2599, -79.8671, 'America/Toronto'),
-    ('LOC-ON-006', 'London Richmond Row', 'London', 42.9901, -81.2510, 'America/Toronto'),
-    ('LOC-ON-007', 'Kitchener King Street', 'Kitchener', 43.4503, -80.4892, 'America/Toronto'),
-    ('LOC-ON-008', 'Windsor Riverside', 'Windsor', 42.3188, -83.0390, 'America/Toronto'),
-    ('LOC-ON-009', 'Kingston Waterfront', 'Kingston', 44.2296, -76.4810, 'America/Toronto'),
-    ('LOC-ON-010', 'Barrie Lakeshore', 'Barrie', 44.3878, -79.6891, 'America/Toronto'),
-    ('LOC-ON-011', 'Sudbury Elm Street', 'Sudbury', 46.4919, -80.9945, 'America/Toronto'),
-    ('LOC-ON-012', 'Thunder Bay Marina', 'Thunder Bay', 48.4346, -89.2168, 'America/Toronto');
+    ('LOC-ON-001', 'Queen West', 'Toronto', 43.6476, -79.4006, 'America/Toronto'),
+    ('LOC-ON-002', 'Yonge and Eglinton', 'Toronto', 43.7064, -79.3986, 'America/Toronto'),
+    ('LOC-ON-003', 'Square One', 'Mississauga', 43.5931, -79.6424, 'America/Toronto'),
+    ('LOC-ON-004', 'Gage Park', 'Brampton', 43.6834, -79.7624, 'America/Toronto'),
+    ('LOC-ON-005', 'James Street North', 'Hamilton', 43.2609, -79.8668, 'America/Toronto'),
+    ('LOC-ON-006', 'Uptown', 'Waterloo', 43.4643, -80.5204, 'America/Toronto'),
+    ('LOC-ON-007', 'Richmond Row', 'London', 42.9912, -81.2518, 'America/Toronto'),
+    ('LOC-ON-008', 'Riverside', 'Windsor', 42.3192, -83.0389, 'America/Toronto'),
+    ('LOC-ON-009', 'ByWard Market', 'Ottawa', 45.4292, -75.6912, 'America/Toronto'),
+    ('LOC-ON-010', 'Princess Street', 'Kingston', 44.2325, -76.4866, 'America/Toronto'),
+    ('LOC-ON-011', 'Elgin Street', 'Sudbury', 46.4901, -80.9926, 'America/Toronto'),
+    ('LOC-ON-012', 'Harbourfront', 'Kenora', 49.7667, -94.4892, 'America/Winnipeg');
