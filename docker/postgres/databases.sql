@@ -3,7 +3,7 @@
 -- Sorting is byte by byte ("C"): indexes on text then survive a change of the system's collations,
 -- which comes unannounced with a new base image. UTF-8 throughout.
 
-select s.statement
+select s.statement || ';'
 from (values ('restaurant_analytics', 'restaurant_owner'), ('airflow_db', 'airflow_user'))
     d (name, owner)
 cross join lateral (values
