@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases;
+mod replay;
 
 use bytes::Bytes;
 use cases::{Owned, parse};
@@ -28,6 +29,17 @@ fn every_shared_case_passes_in_every_chunking() {
             assert_eq!(id, case.last_event_id, "{at}");
         }
     }
+}
+
+#[test]
+fn the_kept_fuzz_corpus_holds() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/parser");
+    let mut inputs = 0;
+    for file in std::fs::read_dir(corpus).unwrap() {
+        replay::check(&std::fs::read(file.unwrap().path()).unwrap());
+        inputs += 1;
+    }
+    assert!(inputs >= 20, "only {inputs} inputs in {corpus}");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The cases shared with other languages: `tests/fixtures/sse_cases.json` says how to read them.
 
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
 use bytes::Bytes;
 use serde::Deserialize;
 use sse::{Item, Limits, Parser};
