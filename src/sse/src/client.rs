@@ -116,7 +116,7 @@ impl Client {
                         }
                         Some(Err(error)) => return self.broken(&at, error),
                         None => {
-                            let limit = self.config.connect_timeout + self.config.read_timeout;
+                            let limit = self.answer_limit();
                             return self.silent(&at, "answer", limit);
                         }
                     }
@@ -192,7 +192,7 @@ impl Client {
             answer: Box::pin(async move { http.execute(request).await }),
             target,
             redirects,
-            silence: Silence::new(self.config.connect_timeout + self.config.read_timeout),
+            silence: Silence::new(self.answer_limit()),
         }));
         Ok(())
     }
@@ -302,6 +302,12 @@ impl Client {
         tracing::debug!(%reason, ?retry_in, failures = self.failures, "disconnected");
         self.state = State::Waiting(Instant::now() + retry_in);
         Ok(Signal::Disconnected(Disconnected { reason, retry_in, kind }))
+    }
+
+    /// How long connecting and the head of the answer may take together.
+    fn answer_limit(&self) -> Duration {
+        let Self { config, .. } = self;
+        config.connect_timeout.saturating_add(config.read_timeout)
     }
 
     fn fail(&mut self, error: Error) -> Error {

@@ -81,8 +81,8 @@ impl std::fmt::Debug for ClientConfig {
 
 /// Exponential back-off: `initial`, doubled with every consecutive failure, at most `max`.
 ///
-/// A `retry` field from the server takes the place of `initial`; `Retry-After` overrides both.
-/// Neither goes below `floor` or above five minutes.
+/// A `retry` field from the server takes the place of `initial`; `Retry-After` is a lower bound
+/// for the wait it came with. Neither counts for more than five minutes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     /// First wait, and the wait after a connection that simply ended. Default 0.5 s.

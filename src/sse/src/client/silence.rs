@@ -15,7 +15,11 @@ impl Silence {
     /// What a caller who was away past the limit still gets: the bytes may be in the socket.
     const GRACE: Duration = Duration::from_secs(1);
 
+    /// No clock can count to the end of time.
+    const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
     pub(super) fn new(limit: Duration) -> Self {
+        let limit = limit.min(Self::LONGEST);
         Silence { limit, until: Instant::now() + limit }
     }
 
