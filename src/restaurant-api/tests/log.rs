@@ -14,7 +14,7 @@ use uuid::Uuid;
 const PLENTY: Retention = Retention { events: 1_000_000, bytes: 1 << 30 };
 
 fn simulator(epoch: Uuid, state: State) -> Simulator {
-    let settings = Settings { seed: 1, epoch, feedback_delay: (0, 3_000_000) };
+    let settings = Settings { seed: 1, epoch, feedback_delay: (0, 60_000_000) };
     Simulator::new(settings, state)
 }
 
