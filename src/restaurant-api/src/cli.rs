@@ -45,7 +45,8 @@ pub struct ServeOptions {
           value_parser = pace, conflicts_with = "rate")]
     pub events_per_second: Option<Pace>,
 
-    /// Directory of a log that survives restarts [default: keep events in memory only].
+    /// Directory of a log that survives restarts, kill -9 included; after a crash of the machine
+    /// it starts over under a new epoch [default: keep events in memory only].
     #[arg(long, env = "RESTAURANT_API_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
@@ -76,15 +77,15 @@ pub struct GenerateOptions {
     pub seed: u64,
 
     /// Number of events to write.
-    #[arg(long)]
+    #[arg(long, env = "RESTAURANT_API_EVENTS")]
     pub events: u64,
 
     /// Simulated time of the first guests, RFC 3339.
-    #[arg(long, value_name = "TIME", default_value = "2026-01-15T17:00:00Z", value_parser = time)]
+    #[arg(long, env = "RESTAURANT_API_START", value_name = "TIME", default_value = "2026-01-15T17:00:00Z", value_parser = time)]
     pub start: Micros,
 
     /// SSE blocks, or one JSON envelope per line.
-    #[arg(long, value_enum, default_value = "sse")]
+    #[arg(long, env = "RESTAURANT_API_FORMAT", value_enum, default_value = "sse")]
     pub format: Format,
 
     #[command(flatten)]

@@ -99,6 +99,7 @@ fn what_retention_dropped_is_reported_as_a_gap() {
 #[test]
 fn until_an_offset_is_inclusive_and_over_afterwards() {
     let server = busy(&[]);
+    server.wait_for(3);
     let mut stream = server.get("/stream?since=3&until=5");
     assert_eq!(ids(&stream.events(9)), [4, 5]);
     for past in ["/stream?since=5&until=5", "/stream?since=9&until=5", "/stream?until=0"] {

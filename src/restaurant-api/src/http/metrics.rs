@@ -63,12 +63,13 @@ impl Metrics {
     pub(super) fn rate(&self) -> f64 {
         let now = Instant::now();
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        // The latest sample that is not younger than the window, or the oldest there is.
+        // The latest sample that is not younger than the window, or the oldest there is. What came
+        // behind it came within the window: otherwise there would be a later sample.
         let old = samples.partition_point(|(at, _)| now - *at >= WINDOW);
         let Some((at, before)) = samples.get(old.saturating_sub(1)) else {
             return 0.0;
         };
-        let elapsed = (now - *at).as_secs_f64();
+        let elapsed = (now - *at).min(WINDOW).as_secs_f64();
         let events = self.events.load(Relaxed) - before;
         if elapsed > 0.0 { events as f64 / elapsed } else { 0.0 }
     }

@@ -180,7 +180,7 @@ impl Subscriber {
         self.finish_at_offset();
         self.app.metrics.gap();
         let epoch = self.app.epoch;
-        tracing::info!(first, last, "a client missed events; it was told");
+        tracing::debug!(first, last, "a client missed events; it was told");
         format!(
             "id: {last}\nevent: gap\ndata: \
              {{\"epoch\":\"{epoch}\",\"first_missed\":{first},\"last_missed\":{last}}}\n\n"

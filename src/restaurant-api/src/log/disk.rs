@@ -148,6 +148,7 @@ impl Disk {
     /// Everything on disk, and the mark of a clean end.
     pub(super) fn close(self) -> io::Result<()> {
         self.syncer.finish()?;
+        File::open(&self.dir)?.sync_all()?;
         fs::remove_file(self.dir.join(RUNNING))
     }
 }

@@ -8,9 +8,9 @@ mod disk;
 mod frame;
 mod page;
 mod segment;
+mod slots;
 mod sync;
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -24,7 +24,7 @@ pub use page::Page;
 use crate::simulator::{State, Step};
 use crate::wire::Encoder;
 use disk::{Disk, Opened};
-use segment::Place;
+use slots::{Shared, Slot};
 
 /// Pages grow to about this size, which is also the largest piece handed to a client at once.
 const PAGE_BYTES: usize = 256 << 10;
@@ -80,22 +80,6 @@ pub enum Found {
     Missed { first: u64, last: u64 },
     /// Nothing yet.
     End,
-}
-
-struct Slot {
-    first: u64,
-    events: usize,
-    bytes: usize,
-    page: Option<Arc<Page>>,
-    place: Option<Arc<Place>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    slots: VecDeque<Slot>,
-    next: u64,
-    events: u64,
-    bytes: u64,
 }
 
 struct Writer {
@@ -356,59 +340,5 @@ impl Log {
     fn slots(&self) -> usize {
         let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
         shared.slots.len()
-    }
-}
-
-impl Shared {
-    fn first(&self) -> u64 {
-        self.slots.front().map_or(self.next, |slot| slot.first)
-    }
-
-    fn push(&mut self, slot: Slot) {
-        self.next = slot.first + slot.events as u64;
-        self.events += slot.events as u64;
-        self.bytes += slot.bytes as u64;
-        self.slots.push_back(slot);
-    }
-
-    /// Adds a frame found on disk, joining it to the slot before where a page has room.
-    fn take_back(&mut self, first: u64, events: usize, bytes: usize, place: Place, most: usize) {
-        self.events += events as u64;
-        self.bytes += bytes as u64;
-        if let Some(slot) = self.slots.back_mut()
-            && let Some(before) = &slot.place
-            && before.segment == place.segment
-            && slot.bytes + bytes <= PAGE_BYTES
-            && slot.events + events <= most
-        {
-            slot.place = Some(Arc::new(before.through(&place)));
-            slot.events += events;
-            slot.bytes += bytes;
-            return;
-        }
-        self.slots.push_back(Slot {
-            first,
-            events,
-            bytes,
-            page: None,
-            place: Some(Arc::new(place)),
-        });
-    }
-
-    fn slot_of(&self, offset: u64) -> &Slot {
-        let behind = self.slots.partition_point(|slot| slot.first <= offset);
-        &self.slots[behind - 1]
-    }
-
-    /// Slots and events of the oldest unit that is dropped at once: a page, or a segment.
-    fn oldest_unit(&self, on_disk: bool) -> Option<(usize, u64)> {
-        let front = self.slots.front()?;
-        if !on_disk {
-            return Some((1, front.events as u64));
-        }
-        let segment = front.place.as_ref()?.segment;
-        let same = |slot: &&Slot| slot.place.as_ref().is_some_and(|p| p.segment == segment);
-        let unit = self.slots.iter().take_while(same);
-        Some(unit.fold((0, 0), |(n, events), slot| (n + 1, events + slot.events as u64)))
     }
 }
