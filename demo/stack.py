@@ -101,8 +101,11 @@ class Stack:
         """Start the generator on its data and wait until it answers."""
         settings = self.settings
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        program = target / "release" / "restaurant-api"
+        if not program.exists():
+            raise ProcessError(f"the generator {program} is not built yet: run make build")
         command = [
-            str(target / "release" / "restaurant-api"),
+            str(program),
             "serve",
             f"--bind={ports.LOOPBACK}:{settings.api_port}",
             f"--data-dir={settings.state / 'restaurant-api'}",

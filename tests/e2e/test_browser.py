@@ -63,8 +63,8 @@ def test_the_login_leads_to_the_list_of_dags(page: Page, demo: Demo) -> None:
 def test_the_grid_shows_a_green_run(page: Page, demo: Demo) -> None:
     run_id = wait_for_run(demo.stack)
     page.goto(f"{demo.settings.web_url}/dags/{DAG}/grid?{urlencode({'dag_run_id': run_id})}")
-    expect(page.get_by_text(re.compile(r"^Run$|Dag Run|DAG Run")).first).to_be_visible()
-    expect(page.get_by_text("success", exact=True).first).to_be_visible()
+    expect(page.get_by_role("row", name="Status success")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile(f"Run ID {re.escape(run_id)}"))).to_be_visible()
     expect(page.get_by_text(STREAM_TASK).first).to_be_visible()
     shoot(page, "grid")
 
