@@ -8,8 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import psycopg2
+from demo.database import BUSINESS
 from demo.processes import tail
 from demo.settings import Settings
 from demo.stack import Stack
@@ -22,10 +25,11 @@ DOWN_SECONDS = 60
 class Demo:
     """A running demo: how to start and stop it, and its parts to look at."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, database_url: str | None = None) -> None:
         free = Settings.for_smoke(state)
         self.environment = {
-            **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+            **os.environ,
+            "DATABASE_URL": database_url or "",
             "DEMO_STATE": str(state),
             "DEMO_PG_PORT": str(free.pg_port),
             "DEMO_API_PORT": str(free.api_port),
@@ -70,6 +74,14 @@ class Demo:
     def text(self) -> str:
         """Everything that the program printed so far."""
         return self.output.read_text(errors="replace") if self.output.exists() else ""
+
+    def position(self) -> int:
+        """The committed offset, 0 before the first."""
+        with closing(psycopg2.connect(self.stack.databases.admin(BUSINESS))) as connection:
+            cursor = connection.cursor()
+            cursor.execute("select coalesce(max(position), 0) from sse_stream.offsets")
+            row = cursor.fetchone()
+            return int(row[0]) if row else 0
 
     def remove(self) -> None:
         if self._process is not None:

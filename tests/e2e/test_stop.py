@@ -13,19 +13,11 @@ import psutil
 import psycopg2
 import pytest
 from demo import ports
-from demo.database import BUSINESS, METADATA
+from demo.database import METADATA
 from demo.smoke import verify
 from running_demo import ROOT, Demo, await_true
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
-
-
-def position(demo: Demo) -> int:
-    with closing(psycopg2.connect(demo.stack.databases.admin(BUSINESS))) as connection:
-        cursor = connection.cursor()
-        cursor.execute("select coalesce(max(position), 0) from sse_stream.offsets")
-        row = cursor.fetchone()
-        return int(row[0]) if row else 0
 
 
 def running_tasks(demo: Demo) -> int:
@@ -69,7 +61,7 @@ def test_ctrl_c_in_the_middle_of_a_task_leaves_nothing_and_the_next_start_resume
     demo: Demo,
 ) -> None:
     await_true(lambda: running_tasks(demo) > 0, 120)
-    before = position(demo)
+    before = demo.position()
     processes = everything(demo)
     assert len(processes) > 10
     assert demo.down(signal.SIGINT) == 0, demo.text()
@@ -78,9 +70,9 @@ def test_ctrl_c_in_the_middle_of_a_task_leaves_nothing_and_the_next_start_resume
         assert listening(demo) == []
     finally:
         demo.up()
-    assert position(demo) >= before
-    here = position(demo)
-    await_true(lambda: position(demo) > here, 180)
+    assert demo.position() >= before
+    here = demo.position()
+    await_true(lambda: demo.position() > here, 180)
     outcome = verify(demo.stack.databases, demo.settings.api_url)
     assert not outcome.differences, outcome.report()
 
@@ -91,11 +83,11 @@ def test_a_demo_that_was_killed_is_cleared_by_the_next_start(demo: Demo) -> None
     assert alive(processes), "a killed demo cannot stop its programs"
     here = None
     try:
-        here = position(demo)
+        here = demo.position()
     finally:
         demo.up()
     assert alive(processes) == []
-    await_true(lambda: position(demo) > (here or 0), 240)
+    await_true(lambda: demo.position() > (here or 0), 240)
     outcome = verify(demo.stack.databases, demo.settings.api_url)
     assert not outcome.differences, outcome.report()
 
