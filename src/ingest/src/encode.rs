@@ -233,7 +233,7 @@ fn has_escaped_nul(json: &[u8]) -> bool {
 }
 
 fn is_string(json: &str) -> bool {
-    json.starts_with('"')
+    json.len() >= 2 && json.starts_with('"') && json.ends_with('"')
 }
 
 /// The value of a JSON string literal.

@@ -29,10 +29,13 @@ const TOUCH_EVERY: Duration = Duration::from_millis(900);
 /// Waits for the stream's lock first. Everything that the report counts is committed; on an error,
 /// too, the stored offset says exactly what stands, and the next run goes on from there.
 pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<Report, Error> {
-    let Some(mut store) = Store::open(&config, host.clone(), &stop).await? else {
+    let opened = tokio::select! {
+        opened = open(&config, &host, &stop) => opened?,
+        () = overdue(&stop) => None,
+    };
+    let Some(store) = opened else {
         return Ok(empty_report(&config, StopReason::Stopped));
     };
-    take(&mut store, &config, &host).await?;
 
     let mut pipeline = Pipeline::new(config, store, host.clone(), stop.clone())?;
     let ended = tokio::select! {
@@ -63,8 +66,13 @@ async fn ask<T: Send + 'static>(
         .map_err(|why| Error::config(format!("cannot {what}: {why}")))
 }
 
-/// Decides where to start and takes the stream.
-async fn take(store: &mut Store, config: &RunConfig, host: &Arc<dyn Host>) -> Result<(), Error> {
+/// Waits for the stream, decides where to start and takes it. `None` when stopped while waiting.
+async fn open(
+    config: &RunConfig,
+    host: &Arc<dyn Host>,
+    stop: &Stop,
+) -> Result<Option<Store>, Error> {
+    let Some(mut store) = Store::open(config, host.clone(), stop).await? else { return Ok(None) };
     let shown = ask(host, "read the offset mirror", |host| host.read_mirror()).await?;
     let stored = store.stored().await?;
     match mirror::decide(stored.as_ref(), shown.as_deref())? {
@@ -87,7 +95,7 @@ async fn take(store: &mut Store, config: &RunConfig, host: &Arc<dyn Host>) -> Re
         offset.position,
         offset.epoch.as_deref().unwrap_or("(not known yet)")
     );
-    Ok(())
+    Ok(Some(store))
 }
 
 fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
@@ -194,7 +202,9 @@ impl Pipeline {
         while self.has_room() {
             let Some(item) = self.source.next_item() else { break };
             let was_event = self.intake.take(item, &mut self.filling);
-            self.since.get_or_insert_with(Instant::now);
+            if !self.filling.is_empty() {
+                self.since.get_or_insert_with(Instant::now);
+            }
             if was_event {
                 self.last_event_at = Instant::now();
             }

@@ -76,7 +76,7 @@ const TAKE: &str = "
     returning fence";
 const ADVANCE: &str = "
     update sse_stream.offsets
-    set epoch = $4, position = $5, high_water = greatest($6, $5),
+    set epoch = $4, position = $5::bigint, high_water = greatest($6::bigint, $5::bigint),
         last_heard_at = now(), updated_at = now()
     where stream = $1 and shard = $2 and writer = 0 and fence = $3";
 const TOUCH: &str = "

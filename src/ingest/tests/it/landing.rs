@@ -1,0 +1,237 @@
+//! What lands, what is a duplicate, what is a dead letter, and that nobody pays for a neighbour.
+
+use ingest::UnknownEvents;
+
+use crate::support::{Db, Script, config, land, run};
+
+const ORDER: (&str, &str) = ("order", r#"{"order":1,"at":"2026-01-01T00:00:00Z"}"#);
+const ITEM: (&str, &str) = ("item", r#"{"item":11,"order":1,"name":"Tea","qty":2}"#);
+const PAID: (&str, &str) = ("paid", r#"{"order":1,"total":12.50}"#);
+
+fn script(events: &[(&str, &str)]) -> Script {
+    Script::of(events)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mode_lands_and_the_offset_moves_with_it() {
+    let db = Db::new().await;
+    let source = script(&[
+        ORDER,
+        ITEM,
+        PAID,
+        ("visit", r#"{"visit":5}"#),
+        ("stock", r#"{"sku":"a","level":3}"#),
+        ("stock", r#"{"sku":"a","level":2}"#),
+    ]);
+    let report = land(&db, &source).await;
+    assert_eq!((report.events_processed, report.dead_letters, report.duplicates), (6, 0, 0));
+    assert_eq!((report.first_offset, report.last_offset, report.position), (Some(1), Some(6), 6));
+    assert_eq!(report.stop_reason.as_str(), "end_of_stream");
+    assert_eq!(report.rows["shop.raw"], 6);
+    assert_eq!(
+        db.one("select order_id, placed_at, total from shop.orders").await,
+        "1|2026-01-01 00:00:00+00|12.50"
+    );
+    assert_eq!(db.one("select item_id, order_id, name, qty from shop.items").await, "11|1|Tea|2");
+    assert_eq!(db.one("select visit_id, seen is not null from shop.visits").await, "5|t");
+    assert_eq!(db.one("select sku, level from shop.stock").await, "a|2");
+    assert_eq!(
+        db.one("select epoch, position, high_water from sse_stream.offsets").await,
+        "one|6|6"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_paid_in_the_same_batch_is_one_insert() {
+    let db = Db::new().await;
+    land(&db, &script(&[ORDER, PAID])).await;
+    assert_eq!(db.list("select what from shop.changes").await, ["INSERT orders"]);
+    assert_eq!(db.one("select total from shop.orders").await, "12.50");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_in_a_later_run_completes_the_order() {
+    let db = Db::new().await;
+    let source = script(&[ORDER]);
+    land(&db, &source).await;
+    source.add(&[PAID]);
+    let report = land(&db, &source).await;
+    assert_eq!(report.rows["shop.orders"], 1);
+    assert_eq!(db.one("select total from shop.orders").await, "12.50");
+    assert_eq!(
+        db.list("select what from shop.changes order by id").await,
+        ["INSERT orders", "UPDATE orders"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repetitions_and_replays_change_nothing() {
+    let db = Db::new().await;
+    let source = script(&[
+        ORDER,
+        ITEM,
+        PAID,
+        ("visit", r#"{"visit":5}"#),
+        ("stock", r#"{"sku":"a","level":3}"#),
+    ]);
+    land(&db, &source).await;
+    let before = db.everything().await;
+    db.run("update sse_stream.offsets set position = 0").await;
+    let report = land(&db, &source).await;
+    assert_eq!((report.events_processed, report.duplicates, report.dead_letters), (5, 5, 0));
+    assert_eq!(report.rows.values().sum::<u64>(), 0);
+    assert_eq!(db.everything().await, before);
+    assert_eq!(db.one("select position, high_water from sse_stream.offsets").await, "5|5");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_fact_twice_in_one_batch_lands_once() {
+    let db = Db::new().await;
+    // Other offsets, so the raw rows differ; the facts are the same, once with other white space.
+    let report = land(
+        &db,
+        &script(&[
+            ORDER,
+            ORDER,
+            ITEM,
+            ("item", r#"{ "item":11, "order":1, "name":"Tea", "qty":2 }"#),
+            PAID,
+            PAID,
+        ]),
+    )
+    .await;
+    assert_eq!((report.events_processed, report.dead_letters), (6, 0));
+    assert_eq!(report.rows["shop.orders"], 1);
+    assert_eq!(report.rows["shop.items"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_with_other_content_is_a_conflict_within_and_across_batches() {
+    let db = Db::new().await;
+    let other = ("order", r#"{"order":1,"at":"2026-02-02T00:00:00Z"}"#);
+    let dearer = ("paid", r#"{"order":1,"total":99.00}"#);
+    let source = script(&[ORDER, other, PAID, dearer]);
+    let report = land(&db, &source).await;
+    assert_eq!(report.dead_letters, 2);
+    assert_eq!(db.dead().await, ["2|conflict|1", "4|conflict|1"]);
+    source.add(&[other]);
+    land(&db, &source).await;
+    assert_eq!(db.dead().await, ["2|conflict|1", "4|conflict|1", "5|conflict|1"]);
+    assert_eq!(
+        db.one("select placed_at, total from shop.orders").await,
+        "2026-01-01 00:00:00+00|12.50"
+    );
+    // A dead event leaves no raw row either.
+    assert_eq!(db.list("select id from shop.raw order by id").await, ["1", "3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_history_under_the_same_offset_is_a_conflict() {
+    let db = Db::new().await;
+    let source = script(&[ORDER]);
+    land(&db, &source).await;
+    db.run("update sse_stream.offsets set position = 0").await;
+    source.begin("one", &[("order", r#"{"order":2,"at":"2026-01-01T00:00:00Z"}"#)]);
+    let report = land(&db, &source).await;
+    assert_eq!(report.dead_letters, 1);
+    assert_eq!(db.one("select order_id from shop.orders").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_event_is_kept_and_explained_and_costs_no_neighbour() {
+    let db = Db::new().await;
+    let bad = [
+        ("item", r#"{"item":1,"#, "not_json", "not JSON"),
+        ("item", r#"{"item":1,"order":1,"qty":1}"#, "missing_field", "\"name\""),
+        ("item", r#"{"item":1,"order":1,"name":null,"qty":1}"#, "missing_field", "/name"),
+        ("item", r#"{"item":"x","order":1,"name":"n","qty":1}"#, "wrong_type", "got a string"),
+        ("item", r#"{"item":1,"order":1,"name":"n","qty":70000}"#, "out_of_range", "\"qty\""),
+        ("item", r#"{"item":1,"order":1,"name":"n","qty":0}"#, "out_of_range", "items_qty_check"),
+        ("item", r#"{"item":1,"order":1,"name":"a\u0000b","qty":1}"#, "nul_character", "u0000"),
+        ("item", r#"{"item":1,"order":77,"name":"n","qty":1}"#, "missing_parent", "shop.orders"),
+        ("paid", r#"{"order":77,"total":1.00}"#, "missing_parent", "shop.orders"),
+        ("paid", r#"{"order":1,"total":1.005}"#, "out_of_range", "decimals"),
+        ("paid", r#"{"order":1,"total":1234567.00}"#, "out_of_range", "precision"),
+        ("nonsense", r"{}", "unknown_type", "nonsense"),
+        ("visit", r#"{"visit":1,"x":"\ud800"}"#, "wrong_type", "shop"),
+    ];
+    let mut events = vec![ORDER];
+    let items: Vec<String> = (0..200)
+        .map(|n| format!(r#"{{"item":{},"order":1,"name":"n","qty":1}}"#, 100 + n))
+        .collect();
+    for (index, item) in items.iter().enumerate() {
+        events.push(("item", item));
+        if let Some((event, data, ..)) = bad.get(index / 10).filter(|_| index % 10 == 3) {
+            events.push((event, data));
+        }
+    }
+    let report = land(&db, &script(&events)).await;
+    assert_eq!(report.events_processed, 201 + bad.len() as u64);
+    assert_eq!(report.dead_letters, bad.len() as u64);
+    assert_eq!(db.one("select count(*) from shop.items").await, "200");
+    let kept = db
+        .list("select reason_code, convert_from(raw, 'UTF8') as raw, reason, run_id from sse_stream.dead_letters order by event_offset")
+        .await;
+    for ((_, data, code, part), row) in bad.iter().zip(&kept) {
+        let (found, _) = row.split_once('|').unwrap();
+        assert_eq!(found, *code, "{row}");
+        assert!(row.contains(data) && row.ends_with("|r1"), "{row}");
+        assert!(row.contains(part) || *code == "wrong_type", "{row} does not mention {part}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_event_seen_again_is_one_letter_with_two_attempts() {
+    let db = Db::new().await;
+    let source = script(&[("item", r#"{"item":1,"order":77,"name":"n","qty":1}"#)]);
+    land(&db, &source).await;
+    db.run("update sse_stream.offsets set position = 0").await;
+    land(&db, &source).await;
+    assert_eq!(db.dead().await, ["1|missing_parent|2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_may_stand_before_its_parent_in_one_batch() {
+    let db = Db::new().await;
+    let report = land(&db, &script(&[ITEM, PAID, ORDER])).await;
+    assert_eq!(report.dead_letters, 0);
+    assert_eq!(db.one("select total from shop.orders").await, "12.50");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_of_a_dead_parent_are_missing_their_parent() {
+    let db = Db::new().await;
+    land(&db, &script(&[("order", r#"{"order":1,"at":"yesterday"}"#), ITEM])).await;
+    assert_eq!(db.dead().await, ["1|wrong_type|1", "2|missing_parent|1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_types_follow_the_policy() {
+    for (policy, raw, dead) in [
+        (UnknownEvents::DeadLetter, "0", 1),
+        (UnknownEvents::RawOnly, "1", 0),
+        (UnknownEvents::Ignore, "0", 0),
+    ] {
+        let db = Db::new().await;
+        let source = script(&[("other", r#"{"a":1}"#)]);
+        let mut config = config(&db, &source);
+        config.unknown_events = policy;
+        let report = run(config).await.unwrap();
+        assert_eq!((report.events_processed, report.dead_letters), (1, dead));
+        assert_eq!(db.one("select count(*) from shop.raw").await, raw);
+        assert_eq!(db.one("select position from sse_stream.offsets").await, "1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_another_session_committed_in_between_is_compared_not_lost() {
+    // The key exists already, written by somebody else with the same content.
+    let db = Db::new().await;
+    db.run("insert into shop.orders (order_id, placed_at) values (1, '2026-01-01T00:00:00Z')")
+        .await;
+    let report = land(&db, &script(&[ORDER, ITEM])).await;
+    assert_eq!(
+        (report.dead_letters, report.rows["shop.raw"], report.rows["shop.items"]),
+        (0, 2, 1)
+    );
+}

@@ -1,0 +1,8 @@
+//! The engine against a real PostgreSQL (`TEST_DATABASE_URL`, a superuser) and a scripted source.
+
+mod landing;
+mod ownership;
+mod processors;
+mod runs;
+mod schema;
+mod support;

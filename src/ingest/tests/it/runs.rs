@@ -1,0 +1,230 @@
+//! How a run starts, stops and resumes.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ingest::{Host, Stop};
+
+use crate::support::{Db, Script, config, eventually, land, run, run_with};
+
+fn visits(from: u32, count: u32) -> Vec<(&'static str, String)> {
+    (from..from + count).map(|n| ("visit", format!(r#"{{"visit":{n}}}"#))).collect()
+}
+
+fn add(script: &Script, events: &[(&'static str, String)]) {
+    let events: Vec<(&str, &str)> =
+        events.iter().map(|(event, data)| (*event, data.as_str())).collect();
+    script.add(&events);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_event_limit_is_exact_and_the_next_run_goes_on() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 250));
+    for (limit, position) in [(100, 100), (100, 200), (100, 250)] {
+        let mut config = config(&db, &source);
+        config.limits.max_events = Some(limit);
+        config.batch.events = 7;
+        let report = run(config).await.unwrap();
+        assert_eq!(report.position, position);
+        assert_eq!(report.events_processed, if position == 250 { 50 } else { 100 });
+    }
+    assert_eq!(
+        db.one("select count(*), count(distinct visit_id) from shop.visits").await,
+        "250|250"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_and_the_idle_limit_need_no_line() {
+    let db = Db::new().await;
+    let source = Script::serve(false);
+    add(&source, &visits(1, 3));
+    for (timeout, idle, reason) in [(700, None, "deadline"), (15_000, Some(400), "idle")] {
+        let mut config = config(&db, &source);
+        config.limits.timeout = Some(Duration::from_millis(timeout));
+        config.limits.idle_timeout = idle.map(Duration::from_millis);
+        let start = Instant::now();
+        let report = run(config).await.unwrap();
+        assert_eq!(report.stop_reason.as_str(), reason);
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    }
+    assert_eq!(db.one("select count(*) from shop.visits").await, "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_within_a_second_also_while_the_database_hangs() {
+    let db = Db::new().await;
+    let source = Script::serve(false);
+    add(&source, &visits(1, 3));
+    // Somebody holds the table: the commit waits until it is given up.
+    let blocker = Db::new_session(&db).await;
+    blocker.batch_execute("begin; lock table shop.visits in access exclusive mode").await.unwrap();
+    let stop = Stop::default();
+    let running =
+        tokio::spawn(ingest::run(config(&db, &source), Arc::new(ingest::NoHost), stop.clone()));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let start = Instant::now();
+    stop.set();
+    let report = running.await.unwrap().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!((report.stop_reason.as_str(), report.events_processed), ("stopped", 0));
+    blocker.batch_execute("rollback").await.unwrap();
+    let report = {
+        let mut config = config(&db, &source);
+        config.limits.max_events = Some(3);
+        run(config).await.unwrap()
+    };
+    assert_eq!(report.events_processed, 3);
+    assert_eq!(db.one("select count(*) from shop.visits").await, "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_epoch_is_read_from_its_beginning() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 5));
+    land(&db, &source).await;
+    source.begin("two", &[("visit", r#"{"visit":91}"#), ("visit", r#"{"visit":92}"#)]);
+    let report = land(&db, &source).await;
+    assert_eq!((report.epoch.as_deref(), report.position), (Some("two"), 2));
+    assert_eq!(db.one("select count(*) from shop.visits").await, "7");
+    assert_eq!(
+        db.list("select epoch, count(*) from shop.raw group by 1 order by 1").await,
+        ["one|5", "two|2"]
+    );
+    assert_eq!(
+        db.one("select epoch, position, high_water from sse_stream.offsets").await,
+        "two|2|2"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_change_during_a_run_loses_and_doubles_nothing() {
+    let db = Db::new().await;
+    let source = Script::serve(false);
+    add(&source, &visits(1, 5));
+    let stop = Stop::default();
+    let running =
+        tokio::spawn(ingest::run(config(&db, &source), Arc::new(ingest::NoHost), stop.clone()));
+    eventually("first epoch landed", async || {
+        db.one("select count(*) from shop.visits").await == "5"
+    })
+    .await;
+    source.begin("two", &[("visit", r#"{"visit":91}"#)]);
+    eventually("second epoch landed", async || {
+        db.one("select count(*) from shop.visits").await == "6"
+    })
+    .await;
+    stop.set();
+    let report = running.await.unwrap().unwrap();
+    assert_eq!((report.epoch.as_deref(), report.position), (Some("two"), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_notice_moves_the_offset_and_is_counted() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    source.add(&[("gap", r#"{"first_missed":1,"last_missed":1}"#), ("visit", r#"{"visit":1}"#)]);
+    let report = land(&db, &source).await;
+    assert_eq!((report.gaps, report.events_processed, report.position), (1, 1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_are_told_that_a_silent_source_was_heard() {
+    let db = Db::new().await;
+    let source = Script::serve(false);
+    add(&source, &visits(1, 1));
+    let mut config = config(&db, &source);
+    config.limits.timeout = Some(Duration::from_secs(5));
+    let running = tokio::spawn(run(config));
+    eventually("landed", async || db.one("select count(*) from shop.visits").await == "1").await;
+    let first = db.one("select last_heard_at from sse_stream.offsets").await;
+    eventually("heard again", async || {
+        db.one("select last_heard_at from sse_stream.offsets").await != first
+    })
+    .await;
+    assert!(db.one("select now() - last_heard_at < '2 s' from sse_stream.offsets").await == "t");
+    running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_run_leaves_its_line_in_the_history() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 4));
+    land(&db, &source).await;
+    assert_eq!(
+        db.one("select stream, run_id, events, rows, stop_reason, error is null, ended_at is not null from sse_stream.runs").await,
+        "shop|r1|4|8|end_of_stream|t|t"
+    );
+}
+
+/// A mirror that a test can look at and change.
+#[derive(Default)]
+struct Mirror(Mutex<Option<String>>);
+
+impl Mirror {
+    fn set(&self, text: &str) {
+        *self.0.lock().unwrap() = Some(text.into());
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Host for Mirror {
+    fn read_mirror(&self) -> Result<Option<String>, String> {
+        Ok(self.get())
+    }
+
+    fn write_mirror(&self, position: i64) -> Result<(), String> {
+        self.set(&position.to_string());
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mirror_follows_and_a_changed_mirror_rewinds_once() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 10));
+    let mirror = Arc::new(Mirror::default());
+    let go = async || run_with(config(&db, &source), mirror.clone()).await;
+    go().await.unwrap();
+    assert_eq!(mirror.get().as_deref(), Some("10"));
+
+    mirror.set("4");
+    let report = go().await.unwrap();
+    assert_eq!((report.first_offset, report.duplicates, report.position), (Some(5), 6, 10));
+    assert_eq!(mirror.get().as_deref(), Some("10"));
+    assert_eq!(db.one("select count(*) from shop.visits").await, "10");
+
+    // What was shown before the last write is no request: a crash may have come in between.
+    db.run("update sse_stream.offsets set mirrored = 10, previously_mirrored = 4").await;
+    mirror.set("4");
+    assert_eq!(go().await.unwrap().events_processed, 0);
+    assert_eq!(mirror.get().as_deref(), Some("10"));
+
+    for odd in ["eleven", "-3", "11"] {
+        mirror.set(odd);
+        let error = go().await.unwrap_err();
+        assert_eq!(error.kind(), ingest::ErrorKind::Config, "{error}");
+        assert_eq!(mirror.get().as_deref(), Some(odd));
+        assert_eq!(db.one("select position, fence from sse_stream.offsets").await, "10|3");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_offset_the_run_starts_at_the_mirror() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 10));
+    let mirror = Arc::new(Mirror::default());
+    mirror.set("7");
+    let report = run_with(config(&db, &source), mirror.clone()).await.unwrap();
+    assert_eq!((report.first_offset, report.events_processed), (Some(8), 3));
+    assert_eq!(mirror.get().as_deref(), Some("10"));
+}
