@@ -113,7 +113,7 @@ impl Lander {
         high_water: i64,
         rows_changed: &mut [u64],
     ) -> Result<(), Error> {
-        let mut slices = vec![0..batch.events.len()];
+        let mut slices: Vec<Range<usize>> = std::iter::once(0..batch.events.len()).collect();
         let mut tried_again: HashSet<usize> = HashSet::new();
         while let Some(slice) = slices.pop() {
             if !slice.clone().any(|event| batch.events[event].fate == Fate::Pending) {

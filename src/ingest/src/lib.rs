@@ -17,6 +17,7 @@ mod intake;
 mod land;
 mod migrate;
 mod mirror;
+mod pages;
 mod pipeline;
 mod preset;
 mod report;

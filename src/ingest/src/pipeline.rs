@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tracing::instrument::WithSubscriber;
 
 use crate::batch::Batch;
@@ -119,7 +119,9 @@ fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
     }
 }
 
-type Job = JoinHandle<(Store, Batch, Result<Option<Committed>, Error>)>;
+/// What a job gives back: the store, the batch, and what a commit decided.
+type JobOutput = (Store, Batch, Result<Option<Committed>, Error>);
+type Job = JoinHandle<JobOutput>;
 
 struct Pipeline {
     config: RunConfig,
@@ -365,10 +367,7 @@ impl Pipeline {
     }
 
     /// Takes the store back and counts what was committed.
-    fn settle(
-        &mut self,
-        done: Result<(Store, Batch, Result<Option<Committed>, Error>), tokio::task::JoinError>,
-    ) -> Result<(), Error> {
+    fn settle(&mut self, done: Result<JobOutput, JoinError>) -> Result<(), Error> {
         let (store, mut batch, result) = done.map_err(|error| {
             Error::new(
                 crate::error::ErrorKind::Database,
@@ -438,9 +437,7 @@ impl Pipeline {
     }
 }
 
-async fn join(
-    job: &mut Option<Job>,
-) -> Result<(Store, Batch, Result<Option<Committed>, Error>), tokio::task::JoinError> {
+async fn join(job: &mut Option<Job>) -> Result<JobOutput, JoinError> {
     match job {
         Some(handle) => {
             let done = handle.await;

@@ -1,9 +1,10 @@
-//! Where events come from, seen by the pipeline as one thing: a stream or pages.
+//! Where events come from, seen by the pipeline as one thing: a stream, or pages of its REST twin.
 
 use std::time::Duration;
 
 use crate::config::{RunConfig, SourceKind};
 use crate::error::Error;
+use crate::pages::Pages;
 
 /// What happened at the source.
 pub(crate) enum Signal {
@@ -23,30 +24,41 @@ pub(crate) enum Signal {
 
 /// An open source.
 pub(crate) struct Source {
-    client: sse::Client,
+    kind: Kind,
     epoch_header: Option<String>,
+}
+
+enum Kind {
+    Stream(Box<sse::Client>),
+    Pages(Box<Pages>),
 }
 
 impl Source {
     /// Prepares to read what follows `position`. No I/O yet.
     pub(crate) fn open(config: &RunConfig, position: i64) -> Result<Self, Error> {
-        if config.source_kind == SourceKind::Poll {
-            return Err(Error::config("source kind poll is not supported yet"));
-        }
-        let mut source = config.source.clone();
-        source.last_event_id = Some(position.to_string().into_bytes());
-        Ok(Self {
-            client: sse::Client::new(source)?,
-            epoch_header: config.preset.stream.epoch_header.clone(),
-        })
+        let kind = match config.source_kind {
+            SourceKind::Stream => {
+                let mut source = config.source.clone();
+                source.last_event_id = Some(position.to_string().into_bytes());
+                Kind::Stream(Box::new(sse::Client::new(source)?))
+            }
+            SourceKind::Poll => Kind::Pages(Box::new(Pages::open(config, position)?)),
+        };
+        Ok(Self { kind, epoch_header: config.preset.stream.epoch_header.clone() })
     }
 
     /// Waits for the source. Dropping the future and calling again loses nothing.
     pub(crate) async fn advance(&mut self) -> Result<Signal, Error> {
-        Ok(match self.client.advance().await? {
+        let signal = match &mut self.kind {
+            Kind::Stream(client) => client.advance().await?,
+            Kind::Pages(pages) => pages.advance().await?,
+        };
+        Ok(match signal {
             sse::Signal::Connected(connected) => {
                 let header = self.epoch_header.as_deref().and_then(|name| connected.header(name));
-                tracing::info!("connected to {}", connected.url);
+                if matches!(self.kind, Kind::Stream(_)) {
+                    tracing::info!("connected to {}", connected.url);
+                }
                 Signal::Connected { epoch: header.map(str::to_owned) }
             }
             sse::Signal::Bytes(_) => Signal::Bytes,
@@ -57,13 +69,19 @@ impl Source {
         })
     }
 
-    /// The next parsed item, `None` when more bytes are needed.
+    /// The next parsed item, `None` when more must be awaited.
     pub(crate) fn next_item(&mut self) -> Option<sse::Item<'_>> {
-        self.client.next_item()
+        match &mut self.kind {
+            Kind::Stream(client) => client.next_item(),
+            Kind::Pages(pages) => pages.next_item(),
+        }
     }
 
-    /// Drops the present response and reads what follows `position`.
+    /// Drops the present response unread and reads what follows `position`.
     pub(crate) fn restart(&mut self, position: i64) {
-        self.client.restart(Some(position.to_string().as_bytes()));
+        match &mut self.kind {
+            Kind::Stream(client) => client.restart(Some(position.to_string().as_bytes())),
+            Kind::Pages(pages) => pages.restart(position),
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod backoff;
 mod config;
 mod error;
+mod pages;
 mod request;
 mod response;
 mod signal;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub use config::{Backoff, ClientConfig};
 pub use error::{Error, ErrorKind};
+pub use pages::{Page, Pages};
 pub use signal::{Connected, Disconnected, Signal};
 
 use crate::{Item, Parser};

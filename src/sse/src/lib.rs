@@ -11,6 +11,6 @@ mod client;
 
 #[cfg(feature = "client")]
 pub use client::{
-    Backoff, Client, ClientConfig, Connected, Disconnected, Error, ErrorKind, Signal,
+    Backoff, Client, ClientConfig, Connected, Disconnected, Error, ErrorKind, Page, Pages, Signal,
 };
 pub use parser::{Event, Item, Limits, Oversize, Parser};

@@ -228,3 +228,53 @@ async fn without_an_offset_the_run_starts_at_the_mirror() {
     assert_eq!((report.first_offset, report.events_processed), (Some(8), 3));
     assert_eq!(mirror.get().as_deref(), Some("10"));
 }
+
+/// Serves `/events` pages of a fixed list; each connection answers one request.
+fn pages(epoch: &'static str, events: u32) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/events", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut line = String::new();
+            let mut reader = BufReader::new(socket.try_clone().unwrap());
+            reader.read_line(&mut line).unwrap();
+            let since: u32 = line.split(['=', '&', ' ']).nth(2).unwrap().parse().unwrap();
+            let list: Vec<String> = (since + 1..=events)
+                .take(40)
+                .map(|n| format!(r#"{{"offset":{n},"event_type":"visit","visit":{n}}}"#))
+                .collect();
+            let body = format!(r#"{{"events":[{}]}}"#, list.join(","));
+            let _ = write!(
+                socket,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Epoch: {epoch}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_share_the_offset_with_the_stream_and_end_when_drained() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 10));
+    land(&db, &source).await;
+
+    let mut config = config(&db, &source);
+    let layout = "[stream]\n[stream.pages]\nevents = \"/events\"\nid = \"/offset\"\ntype = \"/event_type\"\n";
+    let text = crate::support::PRESET.replacen("[stream]", layout, 1);
+    let text = text.replacen("[stream]\n[stream.pages]", "[stream.pages]", 1);
+    let text = text.replacen("    name = \"shop\"", "[stream]\nname = \"shop\"", 1);
+    config.preset = ingest::Preset::parse(&text).unwrap();
+    config.source = sse::ClientConfig::new(pages("one", 105));
+    config.source_kind = ingest::SourceKind::Poll;
+    let report = run(config).await.unwrap();
+    assert_eq!((report.first_offset, report.last_offset), (Some(11), Some(105)));
+    assert_eq!(report.stop_reason.as_str(), "end_of_stream");
+    assert_eq!(
+        db.one("select count(*), count(distinct visit_id) from shop.visits").await,
+        "105|105"
+    );
+}
