@@ -85,7 +85,7 @@ sdist: .venv/.stamp-requirements ## build the source archive into dist/
 
 .PHONY: api
 api: .venv/.stamp-requirements
-	@cargo build --quiet --locked --release --package restaurant-api
+	@cargo build --locked --release --package restaurant-api
 
 .PHONY: lock
 lock: ## resolve requirements/*.in anew (needs uv)
@@ -111,7 +111,8 @@ clean: ## remove what was built: .venv, dist, target (demo-clean removes data)
 
 dist/.stamp-wheel: .venv/.stamp-requirements $(ENGINE)
 	@rm -rf dist && mkdir dist
-	@$(PY) -m maturin build --quiet --locked --release --interpreter $(PYO3_PYTHON) --out dist
+	@echo "building the wheel (some minutes at first)"
+	@$(PY) -m maturin build --locked --release --interpreter $(PYO3_PYTHON) --out dist
 	@touch $@
 
 .venv/.stamp-wheel: dist/.stamp-wheel

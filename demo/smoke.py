@@ -63,11 +63,13 @@ def wait_for_run(stack: Stack, *, timeout_seconds: float = RUN_SECONDS) -> str:
                 if state == "success":
                     return str(run_id)
                 if state == "failed":
-                    raise StageError(f"failed at: run {run_id} of {DAG}\n{_tasks(connection)}")
+                    raise StageError(
+                        f"failed at: run {run_id} of {DAG}\n{_tasks(stack, connection)}"
+                    )
             time.sleep(1)
         raise StageError(
             f"failed at: no run of {DAG} succeeded within {timeout_seconds:.0f} s\n"
-            f"{_tasks(connection)}"
+            f"{_tasks(stack, connection)}"
         )
 
 
@@ -115,8 +117,19 @@ def _start_fresh(stack: Stack) -> None:
     stack.up()
 
 
-def _tasks(connection: psycopg2.extensions.connection) -> str:
+def _tasks(stack: Stack, connection: psycopg2.extensions.connection) -> str:
     cursor = connection.cursor()
     cursor.execute(_TASKS, [DAG])
     lines = [f"  {run_id} {task}: {state}" for run_id, task, state in cursor.fetchall()]
-    return "\n".join(lines) or "  the scheduler started no task"
+    return "\n".join([*(lines or ["  the scheduler started no task"]), *_task_errors(stack)])
+
+
+def _task_errors(stack: Stack) -> Iterator[str]:
+    """Yield the last words of every attempt that failed, out of Airflow's task logs."""
+    logs = stack.settings.state / "airflow" / "logs" / f"dag_id={DAG}"
+    for log in sorted(logs.glob("run_id=*/task_id=*/attempt=*.log")):
+        lines = log.read_text(errors="replace").splitlines()
+        ends = [number for number, line in enumerate(lines) if "Marking task as" in line]
+        # Above the verdict of an attempt that failed stands its exception, if it had one.
+        if ends and "SUCCESS" not in lines[ends[-1]]:
+            yield f"{log.parent.name}, {log.stem}: {lines[max(ends[-1] - 1, 0)]}"
