@@ -14,8 +14,9 @@ pub(crate) struct Batch {
     text: Vec<u8>,
     /// Where the offset stands when this batch is committed.
     pub(crate) position: Option<i64>,
-    /// Notices of missed events that came with this batch.
+    /// Notices of missed events that came with this batch: how many, and the last one's text.
     pub(crate) gaps: u64,
+    pub(crate) gap_notice: String,
     /// The history these events belong to.
     pub(crate) epoch: String,
 }

@@ -78,8 +78,8 @@ impl Intake {
     fn take_event(&mut self, event: &sse::Event<'_>, batch: &mut Batch) -> bool {
         let sse_id = if event.own_id { event.id } else { b"" };
         if self.gap_event.as_deref() == Some(event.event) {
-            tracing::warn!("the source says that events were missed: {:.200}", event.data);
             batch.gaps += 1;
+            batch.gap_notice = event.data.chars().take(200).collect();
             advance(batch, parse_id(sse_id));
             return false;
         }

@@ -20,6 +20,7 @@ mod mirror;
 mod pages;
 mod pipeline;
 mod preset;
+mod progress;
 mod report;
 mod selector;
 mod source;

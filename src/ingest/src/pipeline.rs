@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::intake::Intake;
 use crate::mirror::{self, Start};
+use crate::progress::Progress;
 use crate::report::{Report, StopReason};
 use crate::source::{Signal, Source};
 use crate::store::{Committed, Store};
@@ -170,7 +171,7 @@ impl Pipeline {
             last_event_at: now,
             heard: false,
             written_at: now,
-            progress: Progress { every: config.progress_every, last: now, events: 0 },
+            progress: Progress::new(config.progress_every),
             config,
             stop,
         })
@@ -303,7 +304,7 @@ impl Pipeline {
         let linger =
             self.since.filter(|_| self.job.is_none()).map(|at| at + self.config.batch.linger);
         [
-            Some(self.progress.last + self.progress.every),
+            Some(self.progress.due_at()),
             linger,
             limits.timeout.map(|timeout| self.started + timeout),
             limits.idle_timeout.map(|idle| self.last_event_at + idle),
@@ -378,6 +379,8 @@ impl Pipeline {
         self.store = Some(store);
         self.written_at = Instant::now();
         if let Some(committed) = result? {
+            self.progress.trouble(committed.dead_letters, &committed.reasons);
+            self.progress.gaps(batch.gaps, &batch.gap_notice);
             self.count(&committed, batch.gaps);
             batch.clear();
             self.spare = Some(batch);
@@ -399,13 +402,6 @@ impl Pipeline {
         report.last_offset = committed.last.or(report.last_offset);
         for (table, rows) in &committed.rows {
             *report.rows.entry(table.clone()).or_default() += rows;
-        }
-        if committed.dead_letters > 0 {
-            tracing::warn!(
-                "{} dead letters in this batch, for example {}",
-                committed.dead_letters,
-                committed.reasons.join("; ")
-            );
         }
     }
 
@@ -430,7 +426,7 @@ impl Pipeline {
             }
             None => Ok(()),
         };
-        self.progress.summary(&self.report, ended.as_ref().err());
+        self.progress.end(&self.report, ended.as_ref().err());
         ended?;
         mirrored?;
         Ok(self.report)
@@ -462,48 +458,4 @@ async fn show(store: &mut Store, host: &Arc<dyn Host>) -> Result<(), Error> {
     store.mirror().await?;
     let position = store.offset().position;
     ask(host, "write the offset mirror", move |host| host.write_mirror(position)).await
-}
-
-/// The progress lines of a run.
-struct Progress {
-    every: Duration,
-    last: Instant,
-    events: u64,
-}
-
-impl Progress {
-    fn tick(&mut self, report: &Report) {
-        let elapsed = self.last.elapsed();
-        if elapsed < self.every {
-            return;
-        }
-        let rate = (report.events_processed - self.events) as f64 / elapsed.as_secs_f64();
-        tracing::info!(
-            "{} events committed ({rate:.0}/s), offset {}, {} batches, {} duplicates, {} dead letters",
-            report.events_processed,
-            report.position,
-            report.batches_processed,
-            report.duplicates,
-            report.dead_letters
-        );
-        self.last = Instant::now();
-        self.events = report.events_processed;
-    }
-
-    fn summary(&self, report: &Report, error: Option<&Error>) {
-        let seconds = report.execution_time.as_secs_f64();
-        let end = match error {
-            Some(error) => error.to_string(),
-            None => report.stop_reason.as_str().to_owned(),
-        };
-        tracing::info!(
-            "run ended ({end}): {} events in {seconds:.1} s ({:.0}/s), {} batches, {} duplicates, {} dead letters, next offset after {}",
-            report.events_processed,
-            report.events_processed as f64 / seconds.max(0.001),
-            report.batches_processed,
-            report.duplicates,
-            report.dead_letters,
-            report.position
-        );
-    }
 }

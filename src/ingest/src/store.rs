@@ -1,7 +1,7 @@
 //! The only room that moves the offset: one session, one lock on the stream, one transaction per
 //! batch with its rows, its dead letters and its offset.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,8 @@ pub(crate) struct Committed {
     pub(crate) duplicates: u64,
     pub(crate) ignored: u64,
     pub(crate) dead_letters: u64,
-    /// Some of the reasons, for one log line.
-    pub(crate) reasons: Vec<String>,
+    /// Reasons of dead letters, a few of each batch, for one log line.
+    pub(crate) reasons: BTreeSet<String>,
     pub(crate) bytes: u64,
     pub(crate) first: Option<i64>,
     pub(crate) last: Option<i64>,
@@ -410,7 +410,7 @@ impl Store {
                 Fate::Dead(reason) => {
                     done.dead_letters += 1;
                     if done.reasons.len() < 3 {
-                        done.reasons.push(format!("{}: {}", reason.code, reason.text));
+                        done.reasons.insert(format!("{}: {}", reason.code, reason.text));
                     }
                 }
             }
