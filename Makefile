@@ -47,7 +47,7 @@ test: test-rust test-python ## all tests
 test-rust: .venv/.stamp-requirements ## the tests of the Rust crates, with real PostgreSQL servers
 	$(WITH_POSTGRES) cargo test --locked
 ifneq ($(POSTGRES_15),)
-	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- cargo test --locked --package ingest
+	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- cargo test --locked --test it
 endif
 
 .PHONY: test-python
