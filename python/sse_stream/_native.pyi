@@ -1,8 +1,11 @@
 """The engine. Settings are JSON text, so that one plain value crosses the language line."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, type_check_only
 
+__all__ = ["CursorPort", "Parser", "StopFlag", "__version__", "migrate", "run", "status"]
+
+@type_check_only
 class Host(Protocol):
     """What a run may ask of its surroundings; called on the thread that called :func:`run`."""
 
