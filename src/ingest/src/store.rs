@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, Statement};
 
@@ -11,9 +10,11 @@ use crate::batch::{Batch, Fate};
 use crate::catalog::Catalog;
 use crate::config::{RunConfig, RunIdentity, Stop};
 use crate::connect::Session;
+use crate::dead_letters::{Address, BURY, bury};
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
 use crate::land::Lander;
+use crate::lease::wait_for_lock;
 use crate::report::Report;
 
 /// Where a stream stands, as stored.
@@ -62,8 +63,6 @@ struct Statements {
     bury: Statement,
 }
 
-const TRY_LOCK: &str = "select pg_try_advisory_lock(hashtextextended($1, 0))";
-const OWNER: &str = "select owner from sse_stream.offsets where stream = $1 and shard = $2";
 const READ: &str = "
     select epoch, position, high_water, mirrored, previously_mirrored
     from sse_stream.offsets where stream = $1 and shard = $2 and writer = 0";
@@ -94,14 +93,6 @@ const MIRROR: &str = "
     update sse_stream.offsets
     set previously_mirrored = mirrored, mirrored = $4, updated_at = now()
     where stream = $1 and shard = $2 and writer = 0 and fence = $3";
-const BURY: &str = "
-    insert into sse_stream.dead_letters as d
-        (stream, shard, epoch, run_id, event_offset, source_id, event_type, reason_code, reason, raw, attempts)
-    select $1, $2, $3, nullif($4, ''), u.*
-    from unnest($5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::integer[]) u
-    on conflict (stream, shard, epoch, source_id, md5(raw)) do update
-    set attempts = d.attempts + excluded.attempts, last_seen_at = now(), run_id = excluded.run_id,
-        reason_code = excluded.reason_code, reason = excluded.reason";
 const BEGIN_RUN: &str = "
     insert into sse_stream.runs
         (stream, shard, dag_id, task_id, run_id, map_index, try_number, log_url)
@@ -336,64 +327,9 @@ impl Store {
         self.check_fence(changed)?;
         let mut rows = vec![0; self.catalog.routes.len()];
         self.lander.land(batch, self.offset.high_water, &mut rows).await?;
-        self.bury(batch).await?;
+        let address = Address { stream: &self.stream, shard: self.shard, run_id: &self.run_id };
+        bury(self.client(), &self.statements.bury, &address, batch).await?;
         Ok(self.count(batch, &rows))
-    }
-
-    async fn bury(&self, batch: &Batch) -> Result<(), Error> {
-        let mut letters: HashMap<(String, &[u8]), Letter<'_>> = HashMap::new();
-        let mut anonymous = Vec::new();
-        for event in &batch.events {
-            let Fate::Dead(reason) = &event.fate else { continue };
-            let source_id = batch.source_id(event);
-            let letter = Letter {
-                offset: event.id,
-                event_type: batch.event_type(event),
-                code: reason.code,
-                // PostgreSQL text cannot hold NUL, and a reason may quote one.
-                text: reason.text.replace('\0', "\u{fffd}"),
-                raw: batch.data(event),
-                attempts: 1,
-            };
-            if source_id.is_empty() {
-                anonymous.push((None, letter));
-            } else {
-                letters
-                    .entry((source_id, letter.raw))
-                    .and_modify(|known| known.attempts += 1)
-                    .or_insert(letter);
-            }
-        }
-        let mut all: Vec<(Option<String>, Letter<'_>)> =
-            letters.into_iter().map(|((id, _), letter)| (Some(id), letter)).collect();
-        all.extend(anonymous);
-        if all.is_empty() {
-            return Ok(());
-        }
-        all.sort_by_key(|(_, letter)| letter.offset);
-        let column = |pick: fn(&Letter<'_>) -> String| -> Vec<String> {
-            all.iter().map(|(_, letter)| pick(letter)).collect()
-        };
-        self.client()
-            .execute(
-                &self.statements.bury,
-                &[
-                    &self.stream,
-                    &self.shard,
-                    &batch.epoch,
-                    &self.run_id,
-                    &all.iter().map(|(_, letter)| letter.offset).collect::<Vec<_>>(),
-                    &all.iter().map(|(id, _)| id.as_deref().map(clean)).collect::<Vec<_>>(),
-                    &column(|letter| clean(letter.event_type)),
-                    &column(|letter| letter.code.to_owned()),
-                    &column(|letter| letter.text.clone()),
-                    &all.iter().map(|(_, letter)| letter.raw).collect::<Vec<_>>(),
-                    &all.iter().map(|(_, letter)| letter.attempts).collect::<Vec<_>>(),
-                ],
-            )
-            .await
-            .map_err(|error| Error::database("cannot write sse_stream.dead_letters", error))?;
-        Ok(())
     }
 
     fn count(&self, batch: &Batch, rows: &[u64]) -> Committed {
@@ -448,70 +384,6 @@ impl Store {
             .await;
         if let Err(error) = result {
             tracing::warn!("{}", Error::database("cannot close the run in sse_stream.runs", error));
-        }
-    }
-}
-
-struct Letter<'a> {
-    offset: Option<i64>,
-    event_type: &'a str,
-    code: &'static str,
-    text: String,
-    raw: &'a [u8],
-    attempts: i32,
-}
-
-/// Text as PostgreSQL can store it.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-/// Waits until the stream is free: normal where runs follow each other, an `OffsetConflict` when
-/// it lasts beyond the lease. False when `stop` was set meanwhile.
-async fn wait_for_lock(
-    client: &Client,
-    stream: &str,
-    config: &RunConfig,
-    stop: &Stop,
-) -> Result<bool, Error> {
-    let name = format!("sse_stream/{stream}/{}", config.shard);
-    let failed = |error| Error::database("cannot lock the stream", error);
-    let start = Instant::now();
-    let mut told: Option<Instant> = None;
-    loop {
-        if client.query_one(TRY_LOCK, &[&name]).await.map_err(failed)?.get(0) {
-            if told.is_some() {
-                tracing::info!(
-                    "stream {stream:?} is free after {:.1} s",
-                    start.elapsed().as_secs_f64()
-                );
-            }
-            return Ok(true);
-        }
-        if told.is_none_or(|at| at.elapsed() > Duration::from_secs(30))
-            || start.elapsed() > config.lease_timeout
-        {
-            let owner: Option<String> = client
-                .query_opt(OWNER, &[&stream, &config.shard])
-                .await
-                .map_err(failed)?
-                .and_then(|row| row.get(0));
-            let owner = owner.unwrap_or_else(|| "another session".into());
-            if start.elapsed() > config.lease_timeout {
-                return Err(Error::new(
-                    ErrorKind::OffsetConflict,
-                    format!(
-                        "stream {stream:?} is still held by {owner} after {:.0} s; end that run or raise lease_timeout_seconds",
-                        config.lease_timeout.as_secs_f64()
-                    ),
-                ));
-            }
-            tracing::info!("stream {stream:?} is held by {owner}; waiting to take over");
-            told = Some(Instant::now());
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(100)) => {}
-            () = stop.wait() => return Ok(false),
         }
     }
 }

@@ -85,6 +85,20 @@ async fn repetitions_and_replays_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_ends_early_brings_no_old_value_back() {
+    let db = Db::new().await;
+    let level = |n| format!(r#"{{"sku":"a","level":{n}}}"#);
+    let (old, new) = (level(3), level(2));
+    let source = script(&[("stock", &old), ("stock", &new)]);
+    land(&db, &source).await;
+    db.run("update sse_stream.offsets set position = 0").await;
+    let mut config = config(&db, &source);
+    config.limits.max_events = Some(1);
+    assert_eq!(run(config).await.unwrap().duplicates, 1);
+    assert_eq!(db.one("select level from shop.stock").await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_fact_twice_in_one_batch_lands_once() {
     let db = Db::new().await;
     // Other offsets, so the raw rows differ; the facts are the same, once with other white space.

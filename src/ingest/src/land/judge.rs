@@ -1,0 +1,238 @@
+//! What becomes of the events of a slice: repetitions within it, and what the database says about
+//! the rest.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use super::{Exclusions, Lander, Prepared, pending_rows};
+use crate::batch::{Batch, Fate, Row};
+use crate::decode::Reason;
+use crate::preset::Mode;
+
+impl Lander {
+    /// Marks rows whose key came earlier in the slice with the same bytes, and rows that key-less
+    /// routes must not take twice. Returns the first event whose key came with other bytes.
+    pub(super) fn find_repeats(
+        &self,
+        batch: &Batch,
+        slice: &Range<usize>,
+        high_water: i64,
+        out: &mut [Exclusions],
+    ) -> Option<usize> {
+        let mut split: Option<usize> = None;
+        for (index, prepared) in self.routes.iter().enumerate() {
+            let rows = &batch.rows[index];
+            let mut seen: HashMap<&[u8], &Row> = HashMap::new();
+            for row in rows.within(slice) {
+                let event = &batch.events[row.event as usize];
+                if event.fate != Fate::Pending {
+                    continue;
+                }
+                if prepared.route.mode == Mode::Append {
+                    if event.id.is_none_or(|id| id <= high_water) {
+                        out[index].repeated.insert(row.event);
+                    }
+                    continue;
+                }
+                let Some(earlier) = seen.insert(rows.key(row), row) else { continue };
+                match prepared.route.mode {
+                    Mode::Upsert => {
+                        out[index].repeated.insert(earlier.event);
+                    }
+                    _ if rows.fields(earlier) == rows.fields(row) => {
+                        out[index].repeated.insert(row.event);
+                    }
+                    _ => {
+                        let at = row.event as usize;
+                        split = Some(split.map_or(at, |known| known.min(at)));
+                        break;
+                    }
+                }
+            }
+        }
+        split
+    }
+
+    /// Asks the database about the staged rows: what is already there, what contradicts what is
+    /// there, what lacks its parent. Returns the dead.
+    pub(super) async fn judge(
+        &self,
+        batch: &Batch,
+        slice: &Range<usize>,
+        out: &mut [Exclusions],
+    ) -> Result<Vec<(usize, Reason)>, tokio_postgres::Error> {
+        let mut dead: HashMap<usize, Reason> = HashMap::new();
+        for (index, prepared) in self.routes.iter().enumerate() {
+            let rows = pending_rows(batch, slice, index, &out[index]);
+            if rows.is_empty() {
+                continue;
+            }
+            let table = &prepared.route.table;
+            if let Some(statement) = &prepared.present {
+                for row in self.client.query(statement, &[]).await? {
+                    let (event, same): (i32, bool) = (row.get(0), row.get(1));
+                    if same {
+                        out[index].present.insert(event);
+                    } else if prepared.route.mode == Mode::Insert {
+                        dead.entry(event as usize).or_insert_with(|| conflict(prepared));
+                    }
+                }
+            }
+            if let Some(statement) = &prepared.orphans {
+                let orphans = self.client.query(statement, &[]).await?;
+                let parents = self.parents_in(batch, slice, index, out);
+                for row in orphans {
+                    let event: i32 = row.get(0);
+                    if !parents.contains(&(event as u32)) {
+                        dead.entry(event as usize).or_insert_with(|| missing_parent(prepared));
+                    }
+                }
+            }
+            if let Some(statement) = &prepared.fill_state {
+                let inserted = self.keys_in(batch, slice, table, out);
+                let by_event: HashMap<u32, &[u8]> =
+                    rows.iter().map(|row| (row.event, batch.rows[index].key(row))).collect();
+                for row in self.client.query(statement, &[]).await? {
+                    let event: i32 = row.get(0);
+                    let (found, free, same): (bool, bool, bool) =
+                        (row.get(1), row.get(2), row.get(3));
+                    if !found {
+                        let key = by_event.get(&(event as u32));
+                        if key.is_none_or(|key| !inserted.contains(key)) {
+                            dead.entry(event as usize).or_insert_with(|| missing_parent(prepared));
+                        }
+                    } else if same {
+                        out[index].present.insert(event);
+                    } else if !free {
+                        dead.entry(event as usize).or_insert_with(|| conflict(prepared));
+                    }
+                }
+            }
+        }
+        Ok(dead.into_iter().collect())
+    }
+
+    /// An event all of whose insert routes have their row already is a replay: its upserts, which
+    /// may be older than what is stored, are left out.
+    pub(super) fn spare_replays(
+        &self,
+        batch: &Batch,
+        slice: &Range<usize>,
+        out: &mut [Exclusions],
+    ) {
+        let of_mode =
+            |mode| (0..self.routes.len()).filter(move |i| self.routes[*i].route.mode == mode);
+        for upsert in of_mode(Mode::Upsert) {
+            for row in pending_rows(batch, slice, upsert, &out[upsert]) {
+                let event = row.event as usize..row.event as usize + 1;
+                let mut inserts = of_mode(Mode::Insert)
+                    .filter(|i| !batch.rows[*i].within(&event).is_empty())
+                    .peekable();
+                if inserts.peek().is_some()
+                    && inserts.all(|i| out[i].present.contains(&(row.event as i32)))
+                {
+                    out[upsert].present.insert(row.event as i32);
+                }
+            }
+        }
+    }
+
+    /// Keys that insert routes of this slice bring into a table.
+    fn keys_in<'b>(
+        &self,
+        batch: &'b Batch,
+        slice: &Range<usize>,
+        table: &str,
+        out: &[Exclusions],
+    ) -> HashSet<&'b [u8]> {
+        let mut keys = HashSet::new();
+        for (index, prepared) in self.routes.iter().enumerate() {
+            if prepared.route.table == table && prepared.present.is_some() {
+                let rows = pending_rows(batch, slice, index, &out[index]);
+                keys.extend(rows.iter().map(|row| batch.rows[index].key(row)));
+            }
+        }
+        keys
+    }
+
+    /// Events of a route whose parent row comes in the same slice.
+    fn parents_in(
+        &self,
+        batch: &Batch,
+        slice: &Range<usize>,
+        index: usize,
+        out: &[Exclusions],
+    ) -> HashSet<u32> {
+        let Some(parent) = &self.routes[index].route.parent else { return HashSet::new() };
+        let keys = self.keys_in(batch, slice, &parent.table, out);
+        pending_rows(batch, slice, index, &out[index])
+            .iter()
+            .filter(|row| {
+                let wanted = fields_at(batch.rows[index].fields(row), &parent.columns);
+                keys.contains(&wanted[..])
+            })
+            .map(|row| row.event)
+            .collect()
+    }
+}
+
+/// The encoded fields at some places of a row, one after the other.
+fn fields_at(mut fields: &[u8], places: &[usize]) -> Vec<u8> {
+    let mut all: Vec<&[u8]> = Vec::new();
+    while let Some((head, rest)) = fields.split_first_chunk::<4>() {
+        let len = usize::try_from(i32::from_be_bytes(*head)).unwrap_or(0);
+        all.push(&fields[..4 + len]);
+        fields = &rest[len..];
+    }
+    places.iter().flat_map(|place| all[*place].iter().copied()).collect()
+}
+
+fn conflict(prepared: &Prepared) -> Reason {
+    let key: Vec<&str> =
+        prepared.route.columns[..prepared.route.key_len].iter().map(|c| c.name.as_str()).collect();
+    Reason::new(
+        "conflict",
+        format!(
+            "{} has a row with the same {} and other content",
+            prepared.route.table,
+            key.join(", ")
+        ),
+    )
+}
+
+fn missing_parent(prepared: &Prepared) -> Reason {
+    let (table, of) = match &prepared.route.parent {
+        Some(parent) => (&parent.table, prepared.route.table.as_str()),
+        None => (&prepared.route.table, "the update"),
+    };
+    Reason::new("missing_parent", format!("{table} has no row for the one that {of} refers to"))
+}
+
+/// The reason for a dead letter, where the database refused the data rather than the session.
+pub(super) fn refusal(error: &tokio_postgres::Error) -> Option<Reason> {
+    let db = error.as_db_error()?;
+    let code = db.code().code();
+    let what = match code {
+        "23505" => "conflict",
+        "23503" => "missing_parent",
+        "23502" => "missing_field",
+        "23514" | "22003" | "22008" | "22001" => "out_of_range",
+        _ if code.starts_with("23") => "constraint",
+        _ if code.starts_with("22") => "wrong_type",
+        // Program limits: a value too large for an index or a type.
+        "54000" => "out_of_range",
+        // Raised by a trigger.
+        "P0001" => "constraint",
+        _ => return None,
+    };
+    let table =
+        db.table().map(|t| format!("{}.{t}", db.schema().unwrap_or("?"))).unwrap_or_default();
+    let place = match (db.constraint(), db.column()) {
+        (Some(constraint), _) => format!(", constraint {constraint}"),
+        (None, Some(column)) => format!(", column {column}"),
+        _ => String::new(),
+    };
+    // The primary message of these codes may quote a value only for class 22; keep it, it is the
+    // explanation, and a dead letter holds the raw bytes anyway.
+    Some(Reason::new(what, format!("{table}{place}: {} (sqlstate {code})", db.message())))
+}
