@@ -73,7 +73,7 @@ def test_the_task_log_shows_the_engines_progress(page: Page, demo: Demo) -> None
     run_id = wait_for_run(demo.stack)
     where = urlencode({"dag_run_id": run_id, "task_id": STREAM_TASK, "tab": "logs"})
     page.goto(f"{demo.settings.web_url}/dags/{DAG}/grid?{where}")
-    progress = page.get_by_text(re.compile(r"ingest::pipeline: \d+ events committed"))
+    progress = page.get_by_text(re.compile(r"ingest::\w+: \d+ events committed"))
     expect(progress.first).to_be_visible()
     shoot(page, "log")
 
