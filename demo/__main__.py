@@ -68,11 +68,13 @@ def _watch(stack: Stack) -> None:
 
 def _welcome(stack: Stack) -> str:
     settings = stack.settings
-    database = stack.databases.url("analytics_reader")
+    # The password stays in its file: terminals get copied and recorded.
+    database = stack.databases.without_password("analytics_reader")
     return f"""
   Airflow      {settings.web_url}   login {ADMIN}, password {settings.secrets[ADMIN]}
   generator    {settings.api_url}/docs
   database     psql {database}
+               password: analytics_reader in {settings.state / "secrets.json"}
   logs         {settings.logs}
 """
 

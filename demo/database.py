@@ -32,6 +32,10 @@ class Databases:
         database = METADATA if role == METADATA_OWNER else BUSINESS
         return self._url(f"{role}:{quote(self.passwords[role], safe='')}", database)
 
+    def without_password(self, role: str) -> str:
+        """Return that URL for people to see."""
+        return self._url(role, urlsplit(self.url(role)).path.lstrip("/"))
+
     def admin(self, database: str) -> str:
         """Return the superuser's URL for `database`."""
         user, _, _ = urlsplit(self.admin_url).netloc.rpartition("@")
