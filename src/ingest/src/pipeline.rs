@@ -9,7 +9,7 @@ use tracing::instrument::WithSubscriber;
 
 use crate::batch::Batch;
 use crate::config::{RunConfig, Stop};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::host::Host;
 use crate::intake::Intake;
 use crate::mirror::{self, Start};
@@ -141,6 +141,8 @@ struct Pipeline {
     started: Instant,
     last_event_at: Instant,
     heard: bool,
+    /// Until the source has answered once: what it last failed with.
+    unreached: Option<String>,
     written_at: Instant,
     progress: Progress,
 }
@@ -170,6 +172,7 @@ impl Pipeline {
             started: now,
             last_event_at: now,
             heard: false,
+            unreached: Some("no answer yet".to_owned()),
             written_at: now,
             progress: Progress::new(config.progress_every),
             config,
@@ -189,6 +192,10 @@ impl Pipeline {
                 break reason;
             }
         };
+        if let (StopReason::Deadline | StopReason::Idle, Some(why)) = (reason, &self.unreached) {
+            let message = format!("the source could not be reached in the time of the run: {why}");
+            return Err(Error::new(ErrorKind::Source, message));
+        }
         if reason != StopReason::Stopped {
             while self.job.is_some() || !self.filling.is_empty() {
                 self.start_commit();
@@ -318,9 +325,13 @@ impl Pipeline {
     async fn hear(&mut self, signal: Signal) -> Result<Option<StopReason>, Error> {
         match signal {
             Signal::Bytes => self.heard = true,
-            Signal::Connected { epoch } => self.meet_epoch(epoch).await?,
+            Signal::Connected { epoch } => {
+                self.unreached = None;
+                self.meet_epoch(epoch).await?;
+            }
             Signal::Disconnected { reason, retry_in } => {
                 self.report.reconnects += 1;
+                self.unreached = self.unreached.take().map(|_| reason.clone());
                 tracing::warn!("source: {reason}; trying again in {:.1} s", retry_in.as_secs_f64());
             }
             Signal::End => return Ok(Some(StopReason::EndOfStream)),
@@ -370,10 +381,7 @@ impl Pipeline {
     /// Takes the store back and counts what was committed.
     fn settle(&mut self, done: Result<JobOutput, JoinError>) -> Result<(), Error> {
         let (store, mut batch, result) = done.map_err(|error| {
-            Error::new(
-                crate::error::ErrorKind::Database,
-                format!("the store ended unexpectedly: {error}"),
-            )
+            Error::new(ErrorKind::Database, format!("the store ended unexpectedly: {error}"))
         })?;
         self.report.position = store.offset().position;
         self.store = Some(store);

@@ -54,6 +54,18 @@ async fn the_deadline_and_the_idle_limit_need_no_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_never_answers_is_an_error_and_no_quiet_deadline() {
+    let db = Db::new().await;
+    let mut config = config(&db, &Script::serve(false));
+    config.source = sse::ClientConfig::new("http://127.0.0.1:1/stream");
+    config.limits.timeout = Some(Duration::from_millis(700));
+    let error = run(config).await.unwrap_err();
+    assert_eq!(error.kind(), ingest::ErrorKind::Source);
+    assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+    assert!(db.one("select error from sse_stream.runs").await.contains("could not be reached"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_within_a_second_also_while_the_database_hangs() {
     let db = Db::new().await;
     let source = Script::serve(false);
