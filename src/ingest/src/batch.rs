@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::decode::Reason;
+use crate::store::Committed;
 
 /// Events that are committed together.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(crate) struct Batch {
     pub(crate) gap_notice: String,
     /// The history these events belong to.
     pub(crate) epoch: String,
+    /// What the store decided, before it sent COMMIT.
+    pub(crate) outcome: Option<Committed>,
 }
 
 /// One event of a batch.
@@ -30,6 +33,8 @@ pub(crate) struct Event {
     event_type: Range<usize>,
     data: Range<usize>,
     pub(crate) fate: Fate,
+    /// Whether the fate was clear before the store saw the event.
+    decided: bool,
 }
 
 /// What becomes of an event. `Pending` ones are decided by the store.
@@ -80,7 +85,15 @@ impl Batch {
         };
         let (source_id, event_type, data) =
             (keep(source_id), keep(event_type.as_bytes()), keep(data));
-        self.events.push(Event { id, source_id, event_type, data, fate });
+        let decided = fate != Fate::Pending;
+        self.events.push(Event { id, source_id, event_type, data, fate, decided });
+    }
+
+    /// Takes back what the store decided, for another attempt.
+    pub(crate) fn undecide(&mut self) {
+        for event in self.events.iter_mut().filter(|event| !event.decided) {
+            event.fate = Fate::Pending;
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -114,6 +127,7 @@ impl Batch {
         }
         self.position = None;
         self.gaps = 0;
+        self.outcome = None;
     }
 }
 

@@ -110,7 +110,13 @@ impl DatabaseConfig {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_secs(10));
         }
-        config.keepalives_idle(Duration::from_secs(15));
+        // A peer that has gone without a word is noticed in half a minute, not in hours.
+        config.keepalives_idle(Duration::from_secs(10));
+        config.keepalives_interval(Duration::from_secs(5));
+        config.keepalives_retries(4);
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(Duration::from_secs(30));
+        }
         config.ssl_mode(match tls.mode.as_deref().unwrap_or("prefer") {
             "disable" => SslMode::Disable,
             "allow" | "prefer" => SslMode::Prefer,

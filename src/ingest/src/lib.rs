@@ -23,6 +23,7 @@ mod pages;
 mod pipeline;
 mod preset;
 mod progress;
+mod recovery;
 mod report;
 mod selector;
 mod source;

@@ -1,6 +1,7 @@
 //! The only loop: reads the source, fills batches, hands them to the store one at a time, and
 //! ends with a report. While a commit is under way the next batch fills with what arrives.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::host::Host;
 use crate::intake::Intake;
 use crate::mirror::{self, Start};
 use crate::progress::Progress;
+use crate::recovery;
 use crate::report::{Report, StopReason};
 use crate::source::{Signal, Source};
 use crate::store::{Committed, Store};
@@ -21,6 +23,11 @@ use crate::store::{Committed, Store};
 /// How long a stop waits for the commit under way before it gives the connection up. The database
 /// then rolls back; either way the stored offset tells what stands.
 const STOP_GRACE: Duration = Duration::from_millis(600);
+
+/// How long a run goes on trying to reach the database again: this long beyond its deadline, or
+/// this long where it has none.
+const RECOVERY_GRACE: Duration = Duration::from_secs(15);
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(600);
 
 /// The books note at most this often that the source was heard.
 const TOUCH_EVERY: Duration = Duration::from_millis(900);
@@ -120,12 +127,14 @@ fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
     }
 }
 
-/// What a job gives back: the store, the batch, and what a commit decided.
-type JobOutput = (Store, Batch, Result<Option<Committed>, Error>);
+/// What a job gives back: the store (unless its session is lost for good), the batch, and what a
+/// commit decided.
+type JobOutput = (Option<Store>, Batch, Result<Option<Committed>, Error>);
 type Job = JoinHandle<JobOutput>;
 
 struct Pipeline {
-    config: RunConfig,
+    config: Arc<RunConfig>,
+    host: Arc<dyn Host>,
     stop: Stop,
     source: Source,
     intake: Intake,
@@ -155,7 +164,8 @@ impl Pipeline {
         stop: Stop,
     ) -> Result<Self, Error> {
         let source = Source::open(&config, store.offset().position)?;
-        let intake = Intake::new(&config, store.catalog(), host, store.offset().epoch.as_deref());
+        let epoch = store.offset().epoch.as_deref();
+        let intake = Intake::new(&config, store.catalog(), host.clone(), epoch);
         let mut report = empty_report(&config, StopReason::Stopped);
         report.position = store.offset().position;
         report.epoch = store.offset().epoch.clone();
@@ -175,7 +185,8 @@ impl Pipeline {
             unreached: Some("no answer yet".to_owned()),
             written_at: now,
             progress: Progress::new(config.progress_every),
-            config,
+            config: Arc::new(config),
+            host,
             stop,
         })
     }
@@ -209,6 +220,10 @@ impl Pipeline {
 
     /// Moves parsed events into the batch while there is room.
     fn take_in(&mut self) {
+        if !self.has_room() {
+            // Not the source is silent, we do not listen.
+            self.last_event_at = Instant::now();
+        }
         while self.has_room() {
             let Some(item) = self.source.next_item() else { break };
             let was_event = self.intake.take(item, &mut self.filling);
@@ -270,20 +285,44 @@ impl Pipeline {
         batch.epoch = self.intake.epoch().to_owned();
         self.since = None;
         self.heard = false;
-        let job = async move {
+        self.spawn(async move {
             let result = store.commit(&mut batch).await.map(Some);
-            (store, batch, result)
-        };
-        self.job = Some(tokio::spawn(job.with_current_subscriber()));
+            (Some(store), batch, result)
+        });
     }
 
     fn start_touch(&mut self) {
         let Some(mut store) = self.store.take() else { return };
         self.heard = false;
-        let job = async move {
+        self.spawn(async move {
             let result = store.touch().await.map(|()| None);
-            (store, Batch::default(), result)
+            (Some(store), Batch::default(), result)
+        });
+    }
+
+    /// Gets a new session after the database broke off, and finishes the batch with it.
+    fn start_recovery(&mut self, store: Store, mut batch: Batch, error: Error) {
+        tracing::warn!("{error}; connecting to the database again");
+        let footing = store.footing();
+        drop(store);
+        let (config, host, stop) = (self.config.clone(), self.host.clone(), self.stop.clone());
+        let until = match self.config.limits.timeout {
+            Some(timeout) => self.started + timeout + RECOVERY_GRACE,
+            None => Instant::now() + RECOVERY_PATIENCE,
         };
+        self.spawn(async move {
+            let regained = recovery::regain(&config, &host, &stop, footing, until, error).await;
+            match regained {
+                Ok(mut store) => {
+                    let result = store.finish(&footing, &mut batch).await;
+                    (Some(store), batch, result)
+                }
+                Err(error) => (None, batch, Err(error)),
+            }
+        });
+    }
+
+    fn spawn(&mut self, job: impl Future<Output = JobOutput> + Send + 'static) {
         self.job = Some(tokio::spawn(job.with_current_subscriber()));
     }
 
@@ -383,9 +422,24 @@ impl Pipeline {
         let (store, mut batch, result) = done.map_err(|error| {
             Error::new(ErrorKind::Database, format!("the store ended unexpectedly: {error}"))
         })?;
-        self.report.position = store.offset().position;
-        self.store = Some(store);
         self.written_at = Instant::now();
+        let result = match (store, result) {
+            // Nothing of the batch stands; the next run reads it again.
+            (_, Err(error)) if error.is_transient() && self.stop.is_set() => {
+                tracing::warn!("{error}");
+                return Ok(());
+            }
+            (Some(store), Err(error)) if error.kind() == ErrorKind::Database => {
+                self.start_recovery(store, batch, error);
+                return Ok(());
+            }
+            (store, result) => {
+                self.report.position =
+                    store.as_ref().map_or(self.report.position, |store| store.offset().position);
+                self.store = store;
+                result
+            }
+        };
         if let Some(committed) = result? {
             self.progress.trouble(committed.dead_letters, &committed.reasons);
             self.progress.gaps(batch.gaps, &batch.gap_notice);

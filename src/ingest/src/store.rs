@@ -27,6 +27,14 @@ pub(crate) struct Offset {
     pub(crate) previously_mirrored: Option<i64>,
 }
 
+/// What a new session must know of the lost one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Footing {
+    fence: i64,
+    position: i64,
+    history_id: Option<i64>,
+}
+
 /// What one commit decided.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Committed {
@@ -182,6 +190,43 @@ impl Store {
         }))
     }
 
+    pub(crate) fn footing(&self) -> Footing {
+        Footing { fence: self.fence, position: self.offset.position, history_id: self.history_id }
+    }
+
+    /// Goes on where a lost session of the same run stood, unless another run came in between.
+    pub(crate) async fn retake(&mut self, footing: &Footing, owner: &str) -> Result<(), Error> {
+        self.fence = footing.fence;
+        self.history_id = footing.history_id;
+        // Proves that nobody else raised the fence, before we do.
+        self.touch().await?;
+        self.raise_fence(owner, (0, None)).await
+    }
+
+    /// Finishes a batch whose commit was cut off: it stands if the offset moved with it, or else
+    /// it is committed now.
+    pub(crate) async fn finish(
+        &mut self,
+        footing: &Footing,
+        batch: &mut Batch,
+    ) -> Result<Option<Committed>, Error> {
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        let stands = batch.position.is_some_and(|position| {
+            position > footing.position && self.offset.position >= position
+        });
+        if let Some(outcome) = batch.outcome.take().filter(|_| stands) {
+            tracing::info!(
+                "the batch up to offset {} was committed after all",
+                self.offset.position
+            );
+            return Ok(Some(outcome));
+        }
+        batch.undecide();
+        self.commit(batch).await.map(Some)
+    }
+
     /// Becomes the owner: raises the fence, so that no earlier owner can commit any more. `first`
     /// is the position and mirror for a stream that has no row yet.
     pub(crate) async fn take(
@@ -189,16 +234,7 @@ impl Store {
         run: &RunIdentity,
         first: (i64, Option<i64>),
     ) -> Result<(), Error> {
-        let (position, mirrored) = first;
-        let row = self
-            .client()
-            .query_one(TAKE, &[&self.stream, &self.shard, &position, &mirrored, &run.owner])
-            .await
-            .map_err(|error| {
-                Error::database("cannot take the stream in sse_stream.offsets", error)
-            })?;
-        self.fence = row.get(0);
-        self.offset = self.stored().await?.unwrap_or_default();
+        self.raise_fence(&run.owner, first).await?;
         let row = self
             .client()
             .query_one(
@@ -217,6 +253,20 @@ impl Store {
             .await
             .map_err(|error| Error::database("cannot write sse_stream.runs", error))?;
         self.history_id = Some(row.get(0));
+        Ok(())
+    }
+
+    async fn raise_fence(&mut self, owner: &str, first: (i64, Option<i64>)) -> Result<(), Error> {
+        let (position, mirrored) = first;
+        let row = self
+            .client()
+            .query_one(TAKE, &[&self.stream, &self.shard, &position, &mirrored, &owner])
+            .await
+            .map_err(|error| {
+                Error::database("cannot take the stream in sse_stream.offsets", error)
+            })?;
+        self.fence = row.get(0);
+        self.offset = self.stored().await?.unwrap_or_default();
         Ok(())
     }
 
@@ -301,6 +351,8 @@ impl Store {
                 return Err(error);
             }
         };
+        // Kept in case the answer to COMMIT is lost.
+        batch.outcome = Some(committed.clone());
         self.client().batch_execute("commit").await.map_err(broke)?;
         self.offset.epoch = Some(batch.epoch.clone());
         self.offset.position = position;

@@ -5,6 +5,7 @@
 mod landing;
 mod ownership;
 mod processors;
+mod recovery;
 mod runs;
 mod schema;
 mod support;

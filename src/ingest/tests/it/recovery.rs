@@ -1,0 +1,215 @@
+//! The database breaks off in the middle of a run, at the worst moments.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ingest::{DatabaseConfig, ErrorKind, NoHost, Report, Stop};
+
+use crate::support::{Db, Script, config, eventually};
+
+/// Where a connection is cut.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// The first bytes of a COPY have passed.
+    InCopy,
+    /// COMMIT was sent and does not arrive.
+    BeforeCommit,
+    /// COMMIT was carried out and its answer does not arrive.
+    AfterCommit,
+}
+
+/// Stands between the engine and the database and cuts connections, so many times.
+struct Cutter {
+    port: u16,
+    left: Arc<AtomicUsize>,
+}
+
+impl Cutter {
+    fn before(db: &Db, cut: Cut, times: usize) -> Self {
+        let (_, place) = db.url.split_once('@').unwrap();
+        let server = place.split('/').next().unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let left = Arc::new(AtomicUsize::new(times));
+        let counter = left.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(&server) else { continue };
+                let left = counter.clone();
+                std::thread::spawn(move || forward(client, server, cut, &left));
+            }
+        });
+        Self { port, left }
+    }
+
+    fn url(&self, db: &Db) -> String {
+        let (login, place) = db.url.split_once('@').unwrap();
+        let (_, database) = place.split_once('/').unwrap();
+        format!("{login}@127.0.0.1:{}/{database}", self.port)
+    }
+}
+
+fn forward(mut client: TcpStream, mut server: TcpStream, cut: Cut, left: &AtomicUsize) {
+    let mut answers = server.try_clone().unwrap();
+    let mut back = client.try_clone().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 16384];
+        while let Ok(n @ 1..) = answers.read(&mut buffer) {
+            if back.write_all(&buffer[..n]).is_err() {
+                break;
+            }
+        }
+        let _ = back.shutdown(Shutdown::Both);
+    });
+    let mut buffer = [0; 16384];
+    while let Ok(n @ 1..) = client.read(&mut buffer) {
+        let bytes = &buffer[..n];
+        let sign: &[u8] = if matches!(cut, Cut::InCopy) { b"PGCOPY\n" } else { b"commit\0" };
+        let armed = bytes.windows(sign.len()).any(|window| window == sign)
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+        if armed {
+            match cut {
+                Cut::InCopy => {
+                    let _ = server.write_all(&bytes[..n / 2]);
+                }
+                Cut::BeforeCommit => {}
+                Cut::AfterCommit => {
+                    // The answer must not pass, so the client's side goes first.
+                    let _ = client.shutdown(Shutdown::Both);
+                    let _ = server.write_all(bytes);
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = server.shutdown(Shutdown::Both);
+            return;
+        }
+        if server.write_all(bytes).is_err() {
+            break;
+        }
+    }
+    let _ = server.shutdown(Shutdown::Both);
+}
+
+fn orders(count: u32) -> Vec<(&'static str, String)> {
+    (1..=count)
+        .flat_map(|n| {
+            [
+                ("order", format!(r#"{{"order":{n},"at":"2026-01-01T00:00:00Z"}}"#)),
+                ("item", format!(r#"{{"item":{n},"order":{n},"name":"Tea","qty":1}}"#)),
+                ("paid", format!(r#"{{"order":{n},"total":1.50}}"#)),
+                ("visit", format!(r#"{{"visit":{n}}}"#)),
+            ]
+        })
+        .collect()
+}
+
+fn serve(count: u32) -> Script {
+    let script = Script::serve(true);
+    let events = orders(count);
+    let events: Vec<(&str, &str)> =
+        events.iter().map(|(event, data)| (*event, data.as_str())).collect();
+    script.add(&events);
+    script
+}
+
+async fn check(db: &Db, report: &Report, orders: u64) {
+    assert_eq!(report.events_processed, orders * 4);
+    assert_eq!((report.duplicates, report.dead_letters), (0, 0));
+    assert_eq!(report.rows["shop.raw"], orders * 4);
+    let found = db
+        .one(
+            "select (select count(*) from shop.raw), (select count(*) from shop.orders where total = 1.5),
+                    (select count(*) from shop.items), (select count(*) from shop.visits),
+                    (select count(distinct visit_id) from shop.visits),
+                    (select position from sse_stream.offsets), (select count(*) from sse_stream.runs)",
+        )
+        .await;
+    assert_eq!(
+        found,
+        format!("{}|{orders}|{orders}|{orders}|{orders}|{}|1", orders * 4, orders * 4)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_at_the_worst_moments_loses_and_doubles_nothing() {
+    for cut in [Cut::InCopy, Cut::BeforeCommit, Cut::AfterCommit] {
+        let db = Db::new().await;
+        let source = serve(50);
+        let cutter = Cutter::before(&db, cut, 3);
+        let mut config = config(&db, &source);
+        config.database = DatabaseConfig::from_url(&cutter.url(&db)).unwrap();
+        config.batch.events = 20;
+        config.batch.max_bytes = 6000;
+        let report = crate::support::run(config).await.unwrap();
+        assert_eq!(cutter.left.load(Ordering::SeqCst), 0, "{cut:?}");
+        check(&db, &report, 50).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_are_killed_under_load_lose_and_double_nothing() {
+    let db = Db::new().await;
+    let source = serve(2000);
+    let mut config = config(&db, &source);
+    config.batch.events = 50;
+    config.batch.max_bytes = 20_000;
+    let running = tokio::spawn(ingest::run(config, Arc::new(NoHost), Stop::default()));
+    for _ in 0..5 {
+        let before = db.one("select max(position) from sse_stream.offsets").await;
+        eventually("the offset moves", async || {
+            running.is_finished()
+                || db.one("select max(position) from sse_stream.offsets").await != before
+        })
+        .await;
+        db.run(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and application_name = 'sse_stream'",
+        )
+        .await;
+    }
+    let report = running.await.unwrap().unwrap();
+    check(&db, &report, 2000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_lost_the_stream_while_it_was_cut_off_gives_up() {
+    let db = Db::new().await;
+    let source = Script::serve(false);
+    source.add(&[("visit", r#"{"visit":1}"#)]);
+    let running =
+        tokio::spawn(ingest::run(config(&db, &source), Arc::new(NoHost), Stop::default()));
+    eventually("landed", async || db.one("select count(*) from shop.visits").await == "1").await;
+    db.run(
+        "update sse_stream.offsets set fence = fence + 1;
+         select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and application_name = 'sse_stream'",
+    )
+    .await;
+    source.add(&[("visit", r#"{"visit":2}"#)]);
+    let error = running.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OffsetConflict, "{error}");
+    assert_eq!(db.one("select count(*) from shop.visits").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_recovers_in_vain_still_stops_when_asked() {
+    let db = Db::new().await;
+    let source = Script::serve(false);
+    source.add(&[("visit", r#"{"visit":1}"#)]);
+    // Every COMMIT is cut.
+    let cutter = Cutter::before(&db, Cut::BeforeCommit, usize::MAX);
+    let mut config = config(&db, &source);
+    config.database = DatabaseConfig::from_url(&cutter.url(&db)).unwrap();
+    let stop = Stop::default();
+    let running = tokio::spawn(ingest::run(config, Arc::new(NoHost), stop.clone()));
+    eventually("three attempts", async || cutter.left.load(Ordering::SeqCst) <= usize::MAX - 3)
+        .await;
+    stop.set();
+    let report = running.await.unwrap().unwrap();
+    assert_eq!((report.stop_reason.as_str(), report.events_processed), ("stopped", 0));
+    assert_eq!(db.one("select count(*) from shop.visits").await, "0");
+}
