@@ -29,6 +29,34 @@ create table sse_stream.offsets (
     constraint offsets_high_water_check check (high_water >= 0)
 );
 
+-- The histories a stream has had, in the order in which we met them.
+create table sse_stream.epochs (
+    stream text not null,
+    shard integer not null default 0,
+    epoch text not null,
+    began_at timestamptz not null default now(),
+    constraint epochs_pkey primary key (stream, shard, epoch)
+);
+
+-- Offsets that the source did not give us: loss that can be seen can be repaired.
+create table sse_stream.gaps (
+    gap_id bigint generated always as identity,
+    stream text not null,
+    shard integer not null default 0,
+    epoch text not null,
+    first_missed bigint not null,
+    last_missed bigint not null,
+    -- offset_jump: dense offsets went on further up; in_band: the source said so.
+    noticed_by text not null,
+    noticed_at timestamptz not null default now(),
+    run_id text,
+    repaired_at timestamptz,
+    constraint gaps_pkey primary key (gap_id),
+    constraint gaps_range_key unique (stream, shard, epoch, first_missed, last_missed),
+    constraint gaps_range_check check (first_missed <= last_missed),
+    constraint gaps_noticed_by_check check (noticed_by in ('offset_jump', 'in_band'))
+);
+
 -- Every event that did not land, with the reason and the bytes to land it later.
 create table sse_stream.dead_letters (
     dead_letter_id bigint generated always as identity,

@@ -15,13 +15,21 @@ pub(crate) struct Batch {
     text: Vec<u8>,
     /// Where the offset stands when this batch is committed.
     pub(crate) position: Option<i64>,
-    /// Notices of missed events that came with this batch: how many, and the last one's text.
-    pub(crate) gaps: u64,
-    pub(crate) gap_notice: String,
+    /// Offsets that the source passed over before or between these events.
+    pub(crate) gaps: Vec<Gap>,
     /// The history these events belong to.
     pub(crate) epoch: String,
     /// What the store decided, before it sent COMMIT.
     pub(crate) outcome: Option<Committed>,
+}
+
+/// Offsets that did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    /// `offset_jump` or `in_band`.
+    pub(crate) noticed_by: &'static str,
 }
 
 /// One event of a batch.
@@ -126,7 +134,7 @@ impl Batch {
             rows.rows.clear();
         }
         self.position = None;
-        self.gaps = 0;
+        self.gaps.clear();
         self.outcome = None;
     }
 }

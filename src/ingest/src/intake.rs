@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, Fate};
+use crate::batch::{Batch, Fate, Gap};
 use crate::catalog::Catalog;
 use crate::config::{RunConfig, UnknownEvents};
 use crate::decode::{Decoder, Incoming, Reason};
 use crate::host::Host;
-use crate::preset::StreamSpec;
+use crate::preset::{Offsets, StreamSpec};
 use crate::selector::{Found, Selector};
+use crate::store::Offset;
 
 /// Takes events in, one at a time.
 pub(crate) struct Intake {
@@ -20,6 +21,8 @@ pub(crate) struct Intake {
     gap_event: Option<String>,
     envelope: Envelope,
     epoch: String,
+    /// The id that dense offsets must go on from; `None` where holes are no loss.
+    dense_after: Option<i64>,
     taken: u64,
 }
 
@@ -28,7 +31,7 @@ impl Intake {
         config: &RunConfig,
         catalog: &Catalog,
         host: Arc<dyn Host>,
-        epoch: Option<&str>,
+        offset: &Offset,
     ) -> Self {
         Self {
             decoder: Decoder::new(catalog),
@@ -37,7 +40,8 @@ impl Intake {
             unknown: config.unknown_events,
             gap_event: config.preset.stream.gap_event.clone(),
             envelope: Envelope::new(&config.preset.stream),
-            epoch: epoch.unwrap_or_default().to_owned(),
+            epoch: offset.epoch.clone().unwrap_or_default(),
+            dense_after: is_dense(config).then_some(offset.position),
             taken: 0,
         }
     }
@@ -51,8 +55,14 @@ impl Intake {
         &self.epoch
     }
 
-    /// From now on events belong to this history.
-    pub(crate) fn enter(&mut self, epoch: &str) {
+    /// From now on events belong to this history, read from its beginning.
+    pub(crate) fn begin(&mut self, epoch: &str) {
+        self.name_epoch(epoch);
+        self.dense_after = self.dense_after.map(|_| 0);
+    }
+
+    /// The history we stand in is called so.
+    pub(crate) fn name_epoch(&mut self, epoch: &str) {
         epoch.clone_into(&mut self.epoch);
     }
 
@@ -78,8 +88,7 @@ impl Intake {
     fn take_event(&mut self, event: &sse::Event<'_>, batch: &mut Batch) -> bool {
         let sse_id = if event.own_id { event.id } else { b"" };
         if self.gap_event.as_deref() == Some(event.event) {
-            batch.gaps += 1;
-            batch.gap_notice = event.data.chars().take(200).collect();
+            self.note_gap(parse_id(sse_id), "in_band", batch);
             advance(batch, parse_id(sse_id));
             return false;
         }
@@ -137,10 +146,31 @@ impl Intake {
         fate: Fate,
         batch: &mut Batch,
     ) {
+        self.note_gap(id.map(|id| id - 1), "offset_jump", batch);
+        self.dense_after = self.dense_after.max(id.filter(|_| self.dense_after.is_some()));
         batch.push(id, source_id, event_type, data, fate);
         advance(batch, id);
         self.taken += 1;
     }
+
+    /// The source goes on behind `last`: what lies between the id before and `last` did not come.
+    fn note_gap(&mut self, last: Option<i64>, noticed_by: &'static str, batch: &mut Batch) {
+        let (Some(before), Some(last)) = (self.dense_after, last) else { return };
+        if last > before {
+            batch.gaps.push(Gap { first: before + 1, last, noticed_by });
+            self.dense_after = Some(last);
+        }
+    }
+}
+
+/// Whether a hole in the offsets is a loss: they have none by declaration, and no filter of the
+/// URL makes any.
+fn is_dense(config: &RunConfig) -> bool {
+    let stream = &config.preset.stream;
+    let query = config.source.url.split_once('?').map_or("", |(_, query)| query);
+    let mut names = query.split(['&', '#']).map(|pair| pair.split('=').next().unwrap_or_default());
+    stream.offsets == Offsets::Dense
+        && !names.any(|name| stream.filters.iter().any(|filter| filter == name))
 }
 
 /// Ids increase along a stream; a smaller one is a repetition and moves nothing.

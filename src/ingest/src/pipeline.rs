@@ -164,8 +164,7 @@ impl Pipeline {
         stop: Stop,
     ) -> Result<Self, Error> {
         let source = Source::open(&config, store.offset().position)?;
-        let epoch = store.offset().epoch.as_deref();
-        let intake = Intake::new(&config, store.catalog(), host.clone(), epoch);
+        let intake = Intake::new(&config, store.catalog(), host.clone(), store.offset());
         let mut report = empty_report(&config, StopReason::Stopped);
         report.position = store.offset().position;
         report.epoch = store.offset().epoch.clone();
@@ -390,7 +389,7 @@ impl Pipeline {
                 );
             }
             None => {
-                self.intake.enter(&epoch);
+                self.intake.name_epoch(&epoch);
                 self.report.epoch = Some(epoch);
                 return Ok(());
             }
@@ -402,7 +401,7 @@ impl Pipeline {
         if let Some(store) = &mut self.store {
             store.begin_epoch(&epoch).await?;
         }
-        self.intake.enter(&epoch);
+        self.intake.begin(&epoch);
         self.report.position = 0;
         self.report.epoch = Some(epoch);
         self.source.restart(0);
@@ -442,8 +441,8 @@ impl Pipeline {
         };
         if let Some(committed) = result? {
             self.progress.trouble(committed.dead_letters, &committed.reasons);
-            self.progress.gaps(batch.gaps, &batch.gap_notice);
-            self.count(&committed, batch.gaps);
+            self.progress.gaps(&batch.gaps);
+            self.count(&committed, batch.gaps.len() as u64);
             batch.clear();
             self.spare = Some(batch);
             self.progress.tick(&self.report);

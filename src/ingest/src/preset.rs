@@ -40,6 +40,10 @@ pub struct StreamSpec {
     /// Event type with which the source itself says that events were missed.
     #[serde(default)]
     pub gap_event: Option<String>,
+    /// Query parameters of the URL that select events: with one of them set, holes in dense
+    /// offsets are no loss.
+    #[serde(default)]
+    pub filters: Vec<String>,
     /// How pages of the feed's REST twin are laid out.
     #[serde(default)]
     pub pages: Option<PagesSpec>,

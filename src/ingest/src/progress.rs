@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::batch::Gap;
 use crate::error::Error;
 use crate::report::Report;
+
+const GAPS: &str = "gaps: offsets that the source no longer has";
 
 /// The log lines of a run.
 pub(crate) struct Progress {
@@ -46,10 +49,14 @@ impl Progress {
         self.dead_letters.tell(self.every, "dead letters");
     }
 
-    /// The source said that it no longer had some events.
-    pub(crate) fn gaps(&mut self, count: u64, notice: &String) {
-        self.gaps.add(count, (count > 0).then_some(notice).into_iter());
-        self.gaps.tell(self.every, "notices of missed events from the source");
+    /// The source passed over some offsets.
+    pub(crate) fn gaps(&mut self, gaps: &[Gap]) {
+        let texts: Vec<String> = gaps
+            .iter()
+            .map(|gap| format!("{} to {} ({})", gap.first, gap.last, gap.noticed_by))
+            .collect();
+        self.gaps.add(gaps.len() as u64, texts.iter());
+        self.gaps.tell(self.every, GAPS);
     }
 
     /// Logs the progress line if it is due.
@@ -74,7 +81,7 @@ impl Progress {
     /// The last lines of a run.
     pub(crate) fn end(&mut self, report: &Report, error: Option<&Error>) {
         self.dead_letters.tell(Duration::ZERO, "dead letters");
-        self.gaps.tell(Duration::ZERO, "notices of missed events from the source");
+        self.gaps.tell(Duration::ZERO, GAPS);
         let seconds = report.execution_time.as_secs_f64();
         let end = match error {
             Some(error) => error.to_string(),

@@ -13,6 +13,12 @@ const STREAMS: &str = "
         'updated_at', o.updated_at,
         'dead_letters', (select count(*) from sse_stream.dead_letters d
                          where d.stream = o.stream and d.shard = o.shard),
+        'gaps', coalesce((
+            select jsonb_agg(to_jsonb(g) order by g.noticed_at desc)
+            from (select epoch, first_missed, last_missed, noticed_by, noticed_at, repaired_at
+                  from sse_stream.gaps
+                  where stream = o.stream and shard = o.shard and repaired_at is null
+                  order by noticed_at desc limit 5) g), '[]'::jsonb),
         'last_runs', coalesce((
             select jsonb_agg(to_jsonb(r) order by r.started_at desc)
             from (select id, dag_id, task_id, run_id, try_number, started_at, ended_at, events, rows,

@@ -101,6 +101,14 @@ const MIRROR: &str = "
     update sse_stream.offsets
     set previously_mirrored = mirrored, mirrored = $4, updated_at = now()
     where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+const NOTE_EPOCH: &str = "
+    insert into sse_stream.epochs (stream, shard, epoch) values ($1, $2, $3)
+    on conflict (stream, shard, epoch) do nothing";
+const NOTE_GAPS: &str = "
+    insert into sse_stream.gaps (stream, shard, epoch, run_id, first_missed, last_missed, noticed_by)
+    select $1, $2, $3, nullif($4, ''), u.*
+    from unnest($5::bigint[], $6::bigint[], $7::text[]) u
+    on conflict (stream, shard, epoch, first_missed, last_missed) do nothing";
 const BEGIN_RUN: &str = "
     insert into sse_stream.runs
         (stream, shard, dag_id, task_id, run_id, map_index, try_number, log_url)
@@ -291,6 +299,10 @@ impl Store {
     /// Starts a new history at offset 0.
     pub(crate) async fn begin_epoch(&mut self, epoch: &str) -> Result<(), Error> {
         self.fenced(NEW_EPOCH, Some(&epoch)).await?;
+        self.client()
+            .execute(NOTE_EPOCH, &[&self.stream, &self.shard, &epoch])
+            .await
+            .map_err(|error| Error::database("cannot write sse_stream.epochs", error))?;
         self.offset.epoch = Some(epoch.to_owned());
         self.offset.position = 0;
         self.offset.high_water = 0;
@@ -381,7 +393,38 @@ impl Store {
         self.lander.land(batch, self.offset.high_water, &mut rows).await?;
         let address = Address { stream: &self.stream, shard: self.shard, run_id: &self.run_id };
         bury(self.client(), &self.statements.bury, &address, batch).await?;
+        self.note_history(batch).await?;
         Ok(self.count(batch, &rows))
+    }
+
+    /// Records a new epoch and new gaps; in most batches there are none.
+    async fn note_history(&self, batch: &Batch) -> Result<(), Error> {
+        let failed =
+            |error| Error::database("cannot write the history in schema sse_stream", error);
+        if self.offset.epoch.as_ref() != Some(&batch.epoch) {
+            self.client()
+                .execute(NOTE_EPOCH, &[&self.stream, &self.shard, &batch.epoch])
+                .await
+                .map_err(failed)?;
+        }
+        if !batch.gaps.is_empty() {
+            self.client()
+                .execute(
+                    NOTE_GAPS,
+                    &[
+                        &self.stream,
+                        &self.shard,
+                        &batch.epoch,
+                        &self.run_id,
+                        &batch.gaps.iter().map(|gap| gap.first).collect::<Vec<_>>(),
+                        &batch.gaps.iter().map(|gap| gap.last).collect::<Vec<_>>(),
+                        &batch.gaps.iter().map(|gap| gap.noticed_by).collect::<Vec<_>>(),
+                    ],
+                )
+                .await
+                .map_err(failed)?;
+        }
+        Ok(())
     }
 
     fn count(&self, batch: &Batch, rows: &[u64]) -> Committed {

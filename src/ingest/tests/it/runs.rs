@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ingest::{Host, Stop};
 
-use crate::support::{Db, Script, config, eventually, land, run, run_with};
+use crate::support::{Db, PRESET, Script, config, eventually, land, run, run_with};
 
 fn visits(from: u32, count: u32) -> Vec<(&'static str, String)> {
     (from..from + count).map(|n| ("visit", format!(r#"{{"visit":{n}}}"#))).collect()
@@ -106,6 +106,7 @@ async fn a_new_epoch_is_read_from_its_beginning() {
         db.list("select epoch, count(*) from shop.raw group by 1 order by 1").await,
         ["one|5", "two|2"]
     );
+    assert_eq!(db.list("select epoch from sse_stream.epochs order by 1").await, ["one", "two"]);
     assert_eq!(
         db.one("select epoch, position, high_water from sse_stream.offsets").await,
         "two|2|2"
@@ -135,12 +136,33 @@ async fn an_epoch_change_during_a_run_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gap_notice_moves_the_offset_and_is_counted() {
-    let db = Db::new().await;
-    let source = Script::serve(true);
-    source.add(&[("gap", r#"{"first_missed":1,"last_missed":1}"#), ("visit", r#"{"visit":1}"#)]);
-    let report = land(&db, &source).await;
-    assert_eq!((report.gaps, report.events_processed, report.position), (1, 1, 2));
+async fn gaps_are_kept_once_where_offsets_are_dense_and_nothing_is_filtered() {
+    let told = [(4, "gap", "{}"), (5, "visit", r#"{"visit":5}"#), (9, "visit", r#"{"visit":9}"#)];
+    let dense = PRESET.replacen(
+        "name = \"shop\"",
+        "name = \"shop\"\noffsets = \"dense\"\nfilters = [\"kind\"]",
+        1,
+    );
+    let gaps = "select first_missed, last_missed, noticed_by from sse_stream.gaps order by 1";
+    for (preset, query, expected) in [
+        (dense.as_str(), "", &["1|4|in_band", "6|8|offset_jump"][..]),
+        (dense.as_str(), "?kind=visit", &[]),
+        (PRESET, "", &[]),
+    ] {
+        let db = Db::new().await;
+        let source = Script::serve(true);
+        source.add_at(&told);
+        for _ in 0..2 {
+            let mut config = config(&db, &source);
+            config.preset = ingest::Preset::parse(preset).unwrap();
+            config.source.url.push_str(query);
+            let report = run(config).await.unwrap();
+            assert_eq!((report.gaps as usize, report.position), (expected.len(), 9));
+            assert_eq!(db.list(gaps).await, expected);
+            db.run("update sse_stream.offsets set position = 0").await;
+        }
+        assert_eq!(db.list("select epoch from sse_stream.epochs").await, ["one"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,7 +298,7 @@ async fn pages_share_the_offset_with_the_stream_and_end_when_drained() {
 
     let mut config = config(&db, &source);
     let layout = "[stream]\n[stream.pages]\nevents = \"/events\"\nid = \"/offset\"\ntype = \"/event_type\"\n";
-    let text = crate::support::PRESET.replacen("[stream]", layout, 1);
+    let text = PRESET.replacen("[stream]", layout, 1);
     let text = text.replacen("[stream]\n[stream.pages]", "[stream.pages]", 1);
     let text = text.replacen("    name = \"shop\"", "[stream]\nname = \"shop\"", 1);
     config.preset = ingest::Preset::parse(&text).unwrap();

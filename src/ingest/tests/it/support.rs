@@ -216,6 +216,13 @@ impl Script {
         }
     }
 
+    /// Appends events with these ids.
+    pub(crate) fn add_at(&self, events: &[(u64, &str, &str)]) {
+        let block = |id, event, data| format!("id: {id}\nevent: {event}\ndata: {data}\n\n");
+        let events = events.iter().map(|(id, event, data)| (*id, block(id, event, data)));
+        self.0.events.lock().unwrap().extend(events);
+    }
+
     /// Replaces the history.
     pub(crate) fn begin(&self, epoch: &str, events: &[(&str, &str)]) {
         self.0.events.lock().unwrap().clear();

@@ -28,8 +28,8 @@ grant select, insert on analytics.orders, analytics.order_items, analytics.payme
 grant update (subtotal, tax, tip, total) on analytics.orders to restaurant_user;
 grant select on analytics.locations, analytics.hourly_sales, analytics.daily_sales,
     analytics.menu_performance, analytics.satisfaction_summary to restaurant_user;
-grant select, insert, update on sse_stream.offsets, sse_stream.dead_letters, sse_stream.runs
-    to restaurant_user;
+grant select, insert, update on sse_stream.offsets, sse_stream.dead_letters, sse_stream.runs,
+    sse_stream.epochs, sse_stream.gaps to restaurant_user;
 grant select on sse_stream.migrations to restaurant_user;
 
 grant select on all tables in schema raw_data, analytics, sse_stream to analytics_reader;
