@@ -91,8 +91,11 @@ def main() -> int:
     commands.add_parser("smoke", help="start a stack of its own, compare every row, stop")
     commands.add_parser("clean", help="remove the state of both")
     options = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    # Under nohup it stays ignored: the user wants the demo to outlive the terminal.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         if options.command == "smoke":
             # Its imports would cost every other command a moment.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # For `pytest` started by its own name; `python -m pytest` has the checkout on its path already.
 sys.path.insert(0, str(ROOT))
+
+# A shell without job control starts background jobs deaf to Ctrl-C, and so would be every process
+# that a test starts in order to interrupt it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _servers = ExitStack()
 
