@@ -39,7 +39,7 @@ async fn the_event_limit_is_exact_and_the_next_run_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_deadline_and_the_idle_limit_need_no_line() {
     let db = Db::new().await;
-    let source = Script::serve(false);
+    let source = Script::mute();
     add(&source, &visits(1, 3));
     for (timeout, idle, reason) in [(700, None, "deadline"), (15_000, Some(400), "idle")] {
         let mut config = config(&db, &source);

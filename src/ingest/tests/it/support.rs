@@ -176,17 +176,28 @@ struct Shared {
     events: Mutex<Vec<(u64, String)>>,
     epoch: Mutex<String>,
     ends: bool,
+    heartbeats: bool,
     port: u16,
     requests: AtomicU64,
 }
 
 impl Script {
     pub(crate) fn serve(ends: bool) -> Self {
+        Self::start(ends, true)
+    }
+
+    /// A source that says nothing at all between events.
+    pub(crate) fn mute() -> Self {
+        Self::start(false, false)
+    }
+
+    fn start(ends: bool, heartbeats: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let script = Self(Arc::new(Shared {
             events: Mutex::default(),
             epoch: Mutex::new("one".into()),
             ends,
+            heartbeats,
             port: listener.local_addr().unwrap().port(),
             requests: AtomicU64::new(0),
         }));
@@ -285,7 +296,7 @@ impl Script {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));
-            if socket.write_all(b":\n").is_err() {
+            if self.0.heartbeats && socket.write_all(b":\n").is_err() {
                 return;
             }
         }
