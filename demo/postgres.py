@@ -104,25 +104,26 @@ class Server:
         pid_file = self.data / "postmaster.pid"
         if not pid_file.exists():
             return False
-        if self._is_zombie(pid_file):
+        if not self._is_alive(pid_file):
             pid_file.unlink(missing_ok=True)
             return False
-        return self._run("pg_ctl", "status", f"--pgdata={self.data}").returncode == 0
+        return True
 
     def remove(self) -> None:
         """Stop the server and delete its data."""
         self.stop()
         shutil.rmtree(self.home, ignore_errors=True)
 
-    @staticmethod
-    def _is_zombie(pid_file: Path) -> bool:
-        """Say whether the server was killed in a container whose first process reaps nothing.
+    def _is_alive(self, pid_file: Path) -> bool:
+        """Say whether the process of a server's own pid file is that server.
 
-        pg_ctl and the server itself would take such a process id for a living server's.
+        After a kill it may be a zombie, in a container whose first process reaps nothing, or by
+        now a stranger with the same number. pg_ctl takes both for the server, and would interrupt
+        the stranger.
         """
         with suppress(OSError, ValueError, IndexError, psutil.Error):
-            pid = int(pid_file.read_text().splitlines()[0])
-            return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+            process = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+            return process.status() != psutil.STATUS_ZOMBIE and str(self.data) in process.cmdline()
         return False
 
     def _initialise(self) -> None:

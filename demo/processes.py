@@ -110,20 +110,25 @@ class Children:
     def sweep(self) -> int:
         """End what an earlier start that was killed left behind; return how many sessions."""
         with suppress(FileNotFoundError, json.JSONDecodeError):
-            entries = json.loads(self._ledger.read_text())
-            left = [entry for entry in entries if _is_ours(entry["session"], entry["started"])]
-            for entry in left:
-                _end(members(entry["session"]))
+            left = [members(session) for session in json.loads(self._ledger.read_text())]
+            ours = [found for found in left if any(self._is_ours(each) for each in found)]
+            for found in ours:
+                _end(found)
             self._ledger.unlink(missing_ok=True)
-            return len(left)
+            return len(ours)
         return 0
 
+    def _is_ours(self, process: psutil.Process) -> bool:
+        """Tell a leftover from a stranger whose session got the same number since.
+
+        Every program starts in the state folder, and what it forks stays there.
+        """
+        with suppress(psutil.Error):
+            return Path(process.cwd()).is_relative_to(self._ledger.parent)
+        return False
+
     def _write_ledger(self) -> None:
-        entries = [
-            {"name": child.name, "session": child.session, "started": time.time()}
-            for child in self._children
-        ]
-        self._ledger.write_text(json.dumps(entries))
+        self._ledger.write_text(json.dumps([child.session for child in self._children]))
 
 
 def members(session: int) -> list[psutil.Process]:
@@ -146,10 +151,19 @@ def tail(log: Path, lines: int = 20) -> str:
 
 def _end(processes: Iterable[psutil.Process]) -> None:
     """Ask these to end, and kill those that do not within seconds."""
-    left = [process for process in processes if _is_alive(process)]
+    left = list(processes)
     _ask(left)
-    _, alive = psutil.wait_procs(left, timeout=5)
-    _kill(alive)
+    _kill(_await_end(left, seconds=5))
+
+
+def _await_end(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all have ended; return those that have not. A zombie has ended."""
+    deadline = time.monotonic() + seconds
+    while (alive := [each for each in processes if _is_alive(each)]) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    return alive
 
 
 def _ask(processes: Iterable[psutil.Process]) -> None:
@@ -158,10 +172,11 @@ def _ask(processes: Iterable[psutil.Process]) -> None:
             process.terminate()
 
 
-def _kill(processes: Iterable[psutil.Process]) -> None:
+def _kill(processes: list[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.kill()
+    _await_end(processes, seconds=5)
 
 
 def _is_alive(process: psutil.Process) -> bool:
@@ -174,8 +189,3 @@ def _command_line(process: psutil.Process) -> list[str]:
     with suppress(psutil.Error):
         return list(process.cmdline())
     return []
-
-
-def _is_ours(session: int, started: float) -> bool:
-    """Say whether the session of a ledger entry still lives and its number was not reused."""
-    return any(m.pid != session or m.create_time() <= started + 1 for m in members(session))

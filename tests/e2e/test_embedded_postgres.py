@@ -55,6 +55,22 @@ def test_starts_again_after_kill_9(server: Server) -> None:
     assert value(server.url, "select answer from kept") == 42
 
 
+def test_a_stranger_with_the_killed_servers_number_is_left_alone(server: Server) -> None:
+    server.start()
+    pid_file = server.data / "postmaster.pid"
+    lines = pid_file.read_text().splitlines(keepends=True)
+    os.kill(postmaster(server), signal.SIGKILL)
+    await_true(lambda: not server.is_running(), 10)
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        try:
+            pid_file.write_text("".join([f"{stranger.pid}\n", *lines[1:]]))
+            server.start()
+            assert value(server.url, "select 1") == 1
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
 def test_a_server_left_running_is_taken_over(server: Server) -> None:
     server.start()
     first = postmaster(server)
