@@ -18,6 +18,12 @@ BUSINESS = "restaurant_analytics"
 METADATA = "airflow_db"
 METADATA_OWNER = "airflow_user"
 SCRIPTS = ROOT / "docker" / "postgres"
+# In the state folder: the server that it prepared, by the identifier that initdb gave it.
+MARKER = "own-server"
+
+
+class ServerTakenError(Exception):
+    """The user's own server holds roles or databases that this state folder did not make."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,13 @@ class Databases:
 
 
 def prepare(settings: Settings, databases: Databases) -> None:
-    """Make roles, databases and tables; on a second run this changes nothing."""
+    """Make roles, databases and tables; on a second run this changes nothing.
+
+    Raises ServerTakenError, with nothing changed, where a server of the user's own holds roles or
+    databases of these names from elsewhere.
+    """
+    if settings.database_url is not None:
+        _claim(settings, databases)
     _bootstrap(databases)
     log = settings.logs / "migrate.log"
     with log.open("ab") as output:
@@ -68,6 +80,37 @@ def prepare(settings: Settings, databases: Databases) -> None:
         )
     if done.returncode != 0:
         raise ProcessError(f"the migrations ended with code {done.returncode}\n{tail(log)}")
+
+
+def _claim(settings: Settings, databases: Databases) -> None:
+    """Make sure that what the bootstrap would change on the user's own server is ours.
+
+    It sets passwords of roles, and the stack adds to the databases: neither may happen to what
+    somebody else made under the same names.
+    """
+    marker = settings.state / MARKER
+    with closing(psycopg2.connect(databases.admin_url)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("select system_identifier::text from pg_control_system()")
+        (identifier,) = cursor.fetchone() or ("",)
+        if marker.exists() and marker.read_text() == identifier:
+            return
+        cursor.execute(
+            "select 'database ' || datname from pg_database where datname = any(%s) union all"
+            " (select 'role ' || rolname from pg_roles where rolname = any(%s) order by rolname)",
+            [[BUSINESS, METADATA], list(ROLES)],
+        )
+        found = [name for (name,) in cursor.fetchall()]
+    if found:
+        address = urlsplit(databases.admin_url).netloc.rpartition("@")[2]
+        raise ServerTakenError(
+            f"the server {address} of DATABASE_URL already holds what {settings.state} did not "
+            f"make there: {', '.join(found)}\n"
+            "nothing was changed: drop these (databases first) if nobody needs them, "
+            "or give the URL of another server"
+        )
+    # Before the first role is made: a bootstrap that is interrupted must be able to go on.
+    marker.write_text(identifier)
 
 
 def _bootstrap(databases: Databases) -> None:

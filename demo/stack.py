@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 
 from demo import airflow, database, ports
-from demo.database import Databases
+from demo.database import Databases, ServerTakenError
 from demo.http import get_json
 from demo.postgres import PostgresError, Server
 from demo.processes import Child, Children, ProcessError
@@ -175,7 +175,7 @@ def _stage(name: str, *, quiet: bool = False) -> Iterator[None]:
     started = time.monotonic()
     try:
         yield
-    except (ProcessError, PostgresError, psycopg2.Error, OSError) as error:
+    except (ProcessError, PostgresError, ServerTakenError, psycopg2.Error, OSError) as error:
         raise StageError(f"failed at: {name}\n{error}") from error
     if not quiet:
         print(f"  {name}: ready after {time.monotonic() - started:.1f} s", flush=True)
