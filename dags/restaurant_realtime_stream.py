@@ -23,13 +23,21 @@ from sse_stream.hooks import stream_status
 from sse_stream.probe import fetch_health
 
 API_URL = os.environ.get("RESTAURANT_API_URL", "http://127.0.0.1:8000").rstrip("/")
-RUN_SECONDS = int(os.environ.get("RESTAURANT_RUN_SECONDS", "300"))
+RUN_SECONDS = os.environ.get("RESTAURANT_RUN_SECONDS") or "300"
 CONN_ID = "postgres_restaurant"
 STREAM = "restaurant"
 # The next run takes over within a second; a position that stands still for longer is stuck.
 LOOKS, LOOK_SECONDS = 10, 2
 
+# A worker that is told to stop leaves its task up for retry, and runs that wait for a retry use up
+# `max_active_runs`: with minutes of delay nothing would land after a restart. A retry resumes at
+# the committed offset, so an early one costs a connection at most.
+STREAM_RETRIES, STREAM_RETRY_SECONDS = 10, 5
+
 log = logging.getLogger("airflow.task")
+
+if not RUN_SECONDS.isdecimal() or int(RUN_SECONDS) < 1:
+    raise ValueError(f"RESTAURANT_RUN_SECONDS is {RUN_SECONDS!r}: give whole seconds, at least 1")
 
 
 @task(retries=0)
@@ -77,7 +85,7 @@ def refresh_analytics_views() -> None:
     is_paused_upon_creation=False,
     default_args={"retries": 3, "retry_delay": timedelta(minutes=1)},
     params={
-        "run_seconds": Param(RUN_SECONDS, type="integer", minimum=1),
+        "run_seconds": Param(int(RUN_SECONDS), type="integer", minimum=1),
         "max_events": Param(None, type=["null", "integer"], minimum=1),
     },
     tags=["restaurant", "streaming", "realtime", "sse"],
@@ -97,6 +105,8 @@ def restaurant_realtime_stream() -> None:
         max_events_per_run="{{ params.max_events }}",
         timeout_seconds="{{ params.run_seconds }}",
         batch_size=500,
+        retries=STREAM_RETRIES,
+        retry_delay=timedelta(seconds=STREAM_RETRY_SECONDS),
     )
     healthy >> stream >> [data_quality_check(), system_health_monitor(), refresh_analytics_views()]
 

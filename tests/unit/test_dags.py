@@ -30,6 +30,7 @@ print("RESULT" + json.dumps({
         "retries": dag.default_args.get("retries"),
         "params": dag.params.dump(),
         "tasks": {t.task_id: sorted(t.downstream_task_ids) for t in dag.tasks},
+        "delays": {t.task_id: [t.retries, t.retry_delay.total_seconds()] for t in dag.tasks},
         "cycle_free": bool(dag.topological_sort()),
     } for dag_id, dag in bag.dags.items()},
 }))
@@ -89,6 +90,12 @@ def test_the_stream_waits_reads_and_then_checks_in_parallel(bag: dict[str, Any])
     assert dag["params"]["run_seconds"] == 300
 
 
+def test_a_stream_that_was_told_to_stop_is_read_again_within_seconds(bag: dict[str, Any]) -> None:
+    delays = bag["dags"]["restaurant_realtime_stream"]["delays"]
+    assert delays["realtime_stream_processor"] == [10, 5.0]
+    assert delays["refresh_analytics_views"] == [3, 60.0]
+
+
 def test_the_polling_fallback_is_paused(bag: dict[str, Any]) -> None:
     dag = bag["dags"]["restaurant_stream_ingest"]
     assert dag["paused"] is True
@@ -106,3 +113,10 @@ def test_retention_is_its_own_daily_dag(bag: dict[str, Any]) -> None:
 def test_the_run_length_can_be_set_by_environment(tmp_path: Path) -> None:
     found = _describe(tmp_path, RESTAURANT_RUN_SECONDS="30")
     assert found["dags"]["restaurant_realtime_stream"]["params"]["run_seconds"] == 30
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "1.5", "-30"])
+def test_a_wrong_run_length_is_named(tmp_path: Path, text: str) -> None:
+    (error,) = _describe(tmp_path, RESTAURANT_RUN_SECONDS=text)["errors"].values()
+    last = error.strip().splitlines()[-1]
+    assert last.startswith(f"ValueError: RESTAURANT_RUN_SECONDS is '{text}'")
