@@ -19,6 +19,7 @@ from .errors import ConfigError
 
 __all__ = [
     "UnhealthyError",
+    "check_headers",
     "check_url",
     "derive_health_url",
     "fetch_health",
@@ -27,7 +28,9 @@ __all__ = [
 ]
 
 _MAX_HEALTH_BYTES = 1 << 20
-_SECRET_HEADERS = {"authorization", "cookie", "proxy-authorization"}
+# What this module itself sends. Any other header may be a key, whatever its name.
+_OWN_HEADERS = {"accept", "cache-control", "user-agent"}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class UnhealthyError(Exception):
@@ -48,6 +51,26 @@ def check_url(url: str, what: str = "sse_url") -> str:
     if not valid:
         raise ConfigError(f"{what} is not an http:// or https:// URL; give an absolute one")
     return url
+
+
+def check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return ``headers`` as a dict if names and values are text.
+
+    Raises:
+        ConfigError: they are not; the message quotes no value.
+    """
+    if headers is None:
+        return {}
+    if not isinstance(headers, Mapping):
+        raise ConfigError("headers is not a dict of texts by name")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"headers: the name {name!r} is not text")
+        if not isinstance(value, str):
+            raise ConfigError(
+                f"headers: the value of {name!r} is of type {type(value).__name__}; give text"
+            )
+    return dict(headers)
 
 
 def safe_url(url: str) -> str:
@@ -102,7 +125,7 @@ def open_stream(
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects; credentials do not follow to another host."""
+    """Follows redirects; the caller's headers do not follow to another origin."""
 
     def redirect_request(
         self,
@@ -114,10 +137,16 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         target = urljoin(req.full_url, newurl)
+        try:
+            check_url(target)
+        except ConfigError:
+            raise UnhealthyError(
+                f"{safe_url(req.full_url)} redirects to what is not an http(s) URL"
+            ) from None
         following = super().redirect_request(req, fp, code, msg, headers, target)
         if following is not None and _origin(target) != _origin(req.full_url):
             for name in list(following.headers):
-                if name.lower() in _SECRET_HEADERS:
+                if name.lower() not in _OWN_HEADERS:
                     following.remove_header(name)
         return following
 
@@ -147,9 +176,9 @@ def _get(
     return response
 
 
-def _origin(url: str) -> tuple[str, str]:
+def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    return parts.scheme, parts.netloc.rpartition("@")[2]
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
 def _cause(error: BaseException) -> str:

@@ -8,7 +8,14 @@ from typing import Any
 
 from ._airflow import BaseSensorOperator
 from .errors import ConfigError
-from .probe import UnhealthyError, check_url, derive_health_url, fetch_health, open_stream
+from .probe import (
+    UnhealthyError,
+    check_headers,
+    check_url,
+    derive_health_url,
+    fetch_health,
+    open_stream,
+)
 
 __all__ = ["SSEStreamSensor"]
 
@@ -48,7 +55,7 @@ class SSEStreamSensor(BaseSensorOperator):
         self.sse_url = sse_url
         self.timeout_seconds = timeout_seconds
         self.health_url = health_url
-        self.headers = dict(headers or {})
+        self.headers = check_headers(headers)
 
     def poke(self, context: Any) -> bool:
         """Look once; True if the source is healthy."""

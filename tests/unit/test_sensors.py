@@ -17,7 +17,7 @@ from airflow.exceptions import (
 )
 
 from sse_stream import ConfigError, SSEStreamSensor
-from sse_stream.probe import derive_health_url, safe_url
+from sse_stream.probe import _origin, derive_health_url, safe_url
 
 from .conftest import Source
 
@@ -162,19 +162,59 @@ def test_a_wrong_timeout_is_an_error(source: Source, seconds: Any) -> None:
         _sensor(source, timeout_seconds=seconds).poke({})
 
 
-def test_headers_are_sent_but_credentials_do_not_follow_to_another_host(source: Source) -> None:
+def test_headers_are_sent_but_do_not_follow_to_another_origin(source: Source) -> None:
     other = Source()
     try:
         _healthy(other)
         _healthy(source)
         source.answer("/stream", 302, b"", Location=f"{other.url}/stream")
-        sensor = _sensor(source, headers={"Authorization": "Bearer s3cret", "X-Feed": "a"})
-        assert sensor.poke({}) is True
+        headers = {"Authorization": "Bearer s3cret", "X-Api-Key": "s3cret", "Cookie": "s3cret"}
+        assert _sensor(source, headers=headers).poke({}) is True
         assert source.requests[-1][1]["authorization"] == "Bearer s3cret"
-        assert "authorization" not in other.requests[-1][1]
-        assert other.requests[-1][1]["x-feed"] == "a"
+        assert source.requests[-1][1]["x-api-key"] == "s3cret"
+        assert other.requests[-1][1]["accept"] == "text/event-stream"
+        assert "s3cret" not in str(other.requests)
     finally:
         other.close()
+
+
+def test_headers_follow_within_one_origin(source: Source) -> None:
+    _healthy(source)
+    source.stream("/moved", _one_event)
+    source.answer("/stream", 307, b"", Location="/moved")
+    assert _sensor(source, headers={"X-Api-Key": "s3cret"}).poke({}) is True
+    assert [path for path, _ in source.requests] == ["/health", "/stream", "/moved"]
+    assert source.requests[-1][1]["x-api-key"] == "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("http://h/a", "http://H:80/b", True),
+        ("https://h:443/a", "https://u:p@h/b", True),
+        ("http://h/a", "https://h/a", False),
+        ("http://h/a", "http://h:443/a", False),
+        ("http://h/a", "http://g/a", False),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(one: str, other: str, same: bool) -> None:
+    assert (_origin(one) == _origin(other)) is same
+
+
+@pytest.mark.parametrize("location", ["ftp://127.0.0.1/stream", "http://127.0.0.1:99999/"])
+def test_a_redirect_to_nonsense_is_unhealthy(
+    source: Source, location: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _healthy(source)
+    source.answer("/stream", 302, b"", Location=location)
+    with caplog.at_level(logging.INFO):
+        assert _sensor(source).poke({}) is False
+    assert "redirects to what is not" in caplog.text
+
+
+def test_headers_that_are_not_text_are_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"'X'.* int"):
+        SSEStreamSensor(task_id="wait", sse_url="http://h/stream", headers={"X": 5})  # type: ignore[dict-item]
 
 
 def test_the_health_url_stands_beside_the_stream() -> None:
