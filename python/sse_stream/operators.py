@@ -13,7 +13,7 @@ from ._airflow import AirflowFailException, BaseOperator, read_variable, write_v
 from .errors import ConfigError, SSEStreamError
 from .hooks import airflow_database
 from .presets import load_preset
-from .probe import check_url, safe_url
+from .probe import check_headers, check_url, safe_url
 from .processors import EventProcessor, processors_by_type, run_processor
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ __all__ = ["SSEStreamOperator"]
 _UNKNOWN_EVENTS = ("dead_letter", "raw_only", "ignore")
 _SOURCE_KINDS = ("stream", "poll")
 _PROGRESS_SECONDS = 5.0
+# Far above any use, and still a number that every part of the engine can hold.
+_LARGEST = 2**53
 _DERIVED = "derived"
 # About a minute of back-off; then the task fails and Airflow's retries decide.
 _CONNECT_ATTEMPTS = 8
@@ -101,7 +103,7 @@ class SSEStreamOperator(BaseOperator):
         self.preset = preset
         self.stream = stream
         self.source_kind = source_kind
-        self.headers = dict(headers or {})
+        self.headers = check_headers(headers)
         self.offset_variable = offset_variable
         self.linger_ms = linger_ms
         self.max_batch_bytes = max_batch_bytes
@@ -173,7 +175,7 @@ class SSEStreamOperator(BaseOperator):
             },
             "database": airflow_database(self.postgres_conn_id),
             "preset": preset.toml,
-            "stream": self.stream or preset.name,
+            "stream": preset.name if self.stream is None else self.stream,
             "max_events": self._settings_number("max_events_per_run"),
             "timeout_seconds": timeout,
             "idle_timeout_seconds": self.idle_timeout_seconds,
@@ -198,9 +200,11 @@ class SSEStreamOperator(BaseOperator):
         whole = name == "max_events_per_run"
         try:
             number = int(value) if whole else float(value)
+            if whole and not isinstance(value, str) and number != value:
+                number = -1
         except (TypeError, ValueError, OverflowError):
             number = -1
-        if isinstance(value, bool) or not 0 < number < 2**53:
+        if isinstance(value, bool) or not 0 < number < _LARGEST:
             kind = "a positive whole number" if whole else "a positive number of seconds"
             raise ConfigError(f"{name} of task {self.task_id!r} is not {kind} or None")
         return number
@@ -213,12 +217,16 @@ class SSEStreamOperator(BaseOperator):
             problem = f"source_kind is not one of {', '.join(_SOURCE_KINDS)}"
         for name in ("batch_size", "linger_ms", "max_batch_bytes"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LARGEST:
                 problem = f"{name} is not a positive whole number"
         for name in ("idle_timeout_seconds", "lease_timeout_seconds"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, (int, float)) or not 0 < value < 2**53):
+            if value is not None and not _is_seconds(value):
                 problem = f"{name} is not a positive number of seconds or None"
+        for name in ("stream", "offset_variable"):
+            value = getattr(self, name)
+            if value is not None and not _is_name(value):
+                problem = f"{name} is not a text of printable characters or None"
         if problem:
             raise ConfigError(f"{problem} (task {self.task_id!r})")
 
@@ -247,6 +255,15 @@ _engine_logger = logging.getLogger("airflow.task.sse_stream")
 
 def _engine_log(level: int, target: str, message: str) -> None:
     _engine_logger.log(level, "%s: %s", target, message)
+
+
+def _is_seconds(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 < value < _LARGEST
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
 def _is_template(value: Any) -> bool:

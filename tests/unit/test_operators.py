@@ -188,15 +188,28 @@ def test_none_is_no_limit_also_as_rendered_text(engine: Engine) -> None:
         ("max_events_per_run", "many"),
         ("max_events_per_run", True),
         ("max_events_per_run", "1.5"),
+        ("max_events_per_run", "5.0"),
+        ("max_events_per_run", 1.5),
+        ("max_events_per_run", float("inf")),
         ("timeout_seconds", -1),
         ("timeout_seconds", "nan"),
         ("timeout_seconds", ""),
         ("batch_size", 0),
         ("batch_size", "100"),
         ("linger_ms", -5),
+        ("linger_ms", 10**20),
         ("max_batch_bytes", None),
         ("idle_timeout_seconds", 0),
         ("lease_timeout_seconds", "soon"),
+        ("lease_timeout_seconds", True),
+        ("lease_timeout_seconds", float("nan")),
+        ("stream", ""),
+        ("stream", "a\0b"),
+        ("stream", 5),
+        ("offset_variable", ""),
+        ("headers", {"X": 5}),
+        ("headers", {5: "X"}),
+        ("headers", ["X: 5"]),
         ("unknown_events", "drop"),
         ("source_kind", "websocket"),
         ("event_processors", {"a": "no function"}),
@@ -204,8 +217,15 @@ def test_none_is_no_limit_also_as_rendered_text(engine: Engine) -> None:
     ],
 )
 def test_a_wrong_argument_is_said_when_the_dag_is_parsed(argument: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"\w"):
+    name = "event processor|'a'" if argument == "event_processors" else argument
+    with pytest.raises(ConfigError, match=name):
         _operator(**{argument: value})
+
+
+@pytest.mark.parametrize("value", [5, "5", 5.0])
+def test_a_whole_number_of_events_in_any_form(engine: Engine, value: Any) -> None:
+    _operator(max_events_per_run=value).execute({})
+    assert json.dumps(engine.config["max_events"]) == "5"
 
 
 def test_a_template_that_renders_to_nonsense_fails_without_retry(engine: Engine) -> None:
