@@ -45,8 +45,7 @@ class Settings:
     @classmethod
     def for_demo(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings of `make demo` from the environment; raise SettingsError."""
-        run_seconds = environment.get("RESTAURANT_RUN_SECONDS")
-        return cls(
+        settings = cls(
             state=Path(environment.get("DEMO_STATE") or ROOT / ".demo").resolve(),
             pg_port=_port(environment, "DEMO_PG_PORT", 55432),
             api_port=_port(environment, "DEMO_API_PORT", 8000),
@@ -54,8 +53,10 @@ class Settings:
             database_url=environment.get("DATABASE_URL") or None,
             events_per_second=environment.get("DEMO_EVENTS_PER_SECOND") or None,
             feedback_delay=environment.get("DEMO_FEEDBACK_DELAY") or cls.feedback_delay,
-            run_seconds=int(run_seconds) if run_seconds else None,
+            run_seconds=_run_seconds(environment),
         )
+        settings._require_different_ports()
+        return settings
 
     @classmethod
     def for_smoke(cls, state: Path | None = None) -> Settings:
@@ -106,9 +107,27 @@ class Settings:
         return known
 
     def make_state(self) -> None:
-        """Make the state folder, invisible to git wherever it lies."""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        (self.state / ".gitignore").write_text("*\n")
+        """Make the state folder, invisible to git wherever it lies; raise SettingsError."""
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            (self.state / ".gitignore").write_text("*\n")
+        except OSError as error:
+            raise SettingsError(
+                f"{self.state} cannot be the state folder ({error.strerror}): "
+                "give another with DEMO_STATE=..."
+            ) from error
+
+    def _require_different_ports(self) -> None:
+        wanted = {"DEMO_API_PORT": self.api_port, "DEMO_WEB_PORT": self.web_port}
+        if self.database_url is None:
+            wanted["DEMO_PG_PORT"] = self.pg_port
+        by_port: dict[int, str] = {}
+        for name, port in wanted.items():
+            if port in by_port:
+                raise SettingsError(
+                    f"{by_port[port]} and {name} are both {port}: give different ports"
+                )
+            by_port[port] = name
 
 
 def _password() -> str:
@@ -120,4 +139,13 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name) or str(default)
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise SettingsError(f"{name} is {text!r}: give a port number from 1 to 65535")
+    return int(text)
+
+
+def _run_seconds(environment: Mapping[str, str]) -> int | None:
+    text = environment.get("RESTAURANT_RUN_SECONDS")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingsError(f"RESTAURANT_RUN_SECONDS is {text!r}: give whole seconds, at least 1")
     return int(text)
