@@ -64,7 +64,8 @@ create table sse_stream.dead_letters (
     shard integer not null default 0,
     epoch text not null default '',
     event_offset bigint,
-    source_id text,
+    -- The id as the source wrote it, empty where it sent none.
+    source_id text not null default '',
     event_type text,
     reason_code text not null,
     reason text not null,

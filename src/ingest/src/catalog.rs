@@ -95,6 +95,7 @@ const COLUMNS: &str = "
            t.typtype = 'e' as is_enum,
            format_type(a.atttypid, a.atttypmod) as sql_type,
            a.attnotnull, a.atthasdef, a.attgenerated <> '' or a.attidentity = 'a' as generated,
+           a.attidentity = 'd' as fills_itself,
            has_column_privilege(c.oid, a.attnum, 'insert') as may_insert,
            has_column_privilege(c.oid, a.attnum, 'update') as may_update,
            has_column_privilege(c.oid, a.attnum, 'select') as may_select
@@ -179,7 +180,7 @@ impl Table {
                     kind: Kind::of(row.get("base_type"), row.get("modifier"), row.get("is_enum")),
                     sql_type: row.get("sql_type"),
                     not_null: row.get("attnotnull"),
-                    has_default: row.get("atthasdef"),
+                    has_default: row.get("atthasdef") || row.get("fills_itself"),
                     generated: row.get("generated"),
                     may_insert: row.get("may_insert"),
                     may_update: row.get("may_update"),
@@ -213,6 +214,7 @@ impl Table {
             .map(|name| self.bind_column(spec, name))
             .collect::<Result<Vec<_>, _>>()?;
         self.check_key(spec)?;
+        self.check_required(spec)?;
         let parent = spec.parent.as_deref().map(|parent| self.bind_parent(spec, parent, &columns));
         Ok(Route {
             event: spec.event.clone(),
@@ -303,6 +305,23 @@ impl Table {
             ));
         }
         Ok(())
+    }
+
+    /// A new row must have a value for every column that demands one.
+    fn check_required(&self, spec: &RouteSpec) -> Result<(), String> {
+        if spec.mode == Mode::Update {
+            return Ok(());
+        }
+        let missing = self.columns.iter().find(|(name, column)| {
+            let demands = column.not_null && !column.has_default && !column.generated;
+            demands && !spec.columns.contains_key(*name)
+        });
+        match missing {
+            Some((name, _)) => Err(format!(
+                "column {name:?} must not be null and has no default, but the route does not map it; map it"
+            )),
+            None => Ok(()),
+        }
     }
 
     fn bind_parent(

@@ -76,7 +76,8 @@ impl Cursor {
 
 /// A processor works inside a transaction and a savepoint that are not its own.
 fn refuse_transaction_control(sql: &str) -> Result<(), String> {
-    let word = sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+    let word =
+        skip_comments(sql).split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
     let forbidden =
         ["begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare"];
     if forbidden.iter().any(|f| word.eq_ignore_ascii_case(f)) {
@@ -86,6 +87,38 @@ fn refuse_transaction_control(sql: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The statement from its first word on.
+fn skip_comments(sql: &str) -> &str {
+    let mut rest = sql.trim_start();
+    loop {
+        if let Some(line) = rest.strip_prefix("--") {
+            rest = line.split_once('\n').map_or("", |(_, after)| after);
+        } else if let Some(inside) = rest.strip_prefix("/*") {
+            rest = after_block(inside);
+        } else if let Some(after) = rest.strip_prefix(';') {
+            rest = after;
+        } else {
+            return rest;
+        }
+        rest = rest.trim_start();
+    }
+}
+
+/// What follows a block comment that was entered; they nest.
+fn after_block(mut rest: &str) -> &str {
+    let mut depth = 1;
+    while depth > 0 {
+        let Some(at) = rest.find("/*").into_iter().chain(rest.find("*/")).min() else { return "" };
+        if rest[at..].starts_with("/*") {
+            depth += 1;
+        } else {
+            depth -= 1;
+        }
+        rest = &rest[at + 2..];
+    }
+    rest
 }
 
 /// Turns `%s` and `%(name)s` into `$1`, `$2`, ...
@@ -209,7 +242,13 @@ mod tests {
 
     #[test]
     fn the_transaction_is_not_the_processors() {
-        for sql in ["commit", "  ROLLBACK to x", "savepoint a"] {
+        for sql in [
+            "commit",
+            "  ROLLBACK to x",
+            "savepoint a",
+            "/* x */ commit",
+            "/* a /* b */ c */-- d\n ; rollback",
+        ] {
             assert!(refuse_transaction_control(sql).is_err(), "{sql}");
         }
         assert!(refuse_transaction_control("insert into t values (1)").is_ok());

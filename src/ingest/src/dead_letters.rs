@@ -24,7 +24,7 @@ pub(crate) struct Address<'a> {
 }
 
 struct Letter<'a> {
-    source_id: Option<String>,
+    source_id: String,
     offset: Option<i64>,
     event_type: String,
     code: &'static str,
@@ -53,7 +53,7 @@ pub(crate) async fn bury(
                 &batch.epoch,
                 &address.run_id,
                 &letters.iter().map(|letter| letter.offset).collect::<Vec<_>>(),
-                &letters.iter().map(|letter| letter.source_id.as_deref()).collect::<Vec<_>>(),
+                &letters.iter().map(|letter| letter.source_id.as_str()).collect::<Vec<_>>(),
                 &letters.iter().map(|letter| letter.event_type.as_str()).collect::<Vec<_>>(),
                 &letters.iter().map(|letter| letter.code).collect::<Vec<_>>(),
                 &letters.iter().map(|letter| letter.reason.as_str()).collect::<Vec<_>>(),
@@ -67,22 +67,20 @@ pub(crate) async fn bury(
 }
 
 /// One letter per event and content; a repetition within the batch counts as an attempt, because
-/// one statement cannot touch the same row twice. Events without an id are all kept.
+/// one statement cannot touch the same row twice. Events without an id are told by their bytes.
 fn letters(batch: &Batch) -> Vec<Letter<'_>> {
     let mut letters: Vec<Letter<'_>> = Vec::new();
     let mut known: HashMap<(String, &[u8]), usize> = HashMap::new();
     for event in &batch.events {
         let Fate::Dead(reason) = &event.fate else { continue };
         let (source_id, raw) = (clean(&batch.source_id(event)), batch.data(event));
-        if !source_id.is_empty() {
-            if let Some(at) = known.get(&(source_id.clone(), raw)) {
-                letters[*at].attempts += 1;
-                continue;
-            }
-            known.insert((source_id.clone(), raw), letters.len());
+        if let Some(at) = known.get(&(source_id.clone(), raw)) {
+            letters[*at].attempts += 1;
+            continue;
         }
+        known.insert((source_id.clone(), raw), letters.len());
         letters.push(Letter {
-            source_id: (!source_id.is_empty()).then_some(source_id),
+            source_id,
             offset: event.id,
             event_type: clean(batch.event_type(event)),
             code: reason.code,

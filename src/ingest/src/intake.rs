@@ -23,6 +23,9 @@ pub(crate) struct Intake {
     epoch: String,
     /// The id that dense offsets must go on from; `None` where holes are no loss.
     dense_after: Option<i64>,
+    /// What the present response was asked to go on from, until its first event has come.
+    asked_after: Option<i64>,
+    last_id: i64,
     taken: u64,
 }
 
@@ -42,6 +45,8 @@ impl Intake {
             envelope: Envelope::new(&config.preset.stream),
             epoch: offset.epoch.clone().unwrap_or_default(),
             dense_after: is_dense(config).then_some(offset.position),
+            asked_after: None,
+            last_id: offset.position,
             taken: 0,
         }
     }
@@ -55,9 +60,16 @@ impl Intake {
         &self.epoch
     }
 
+    /// A response begins, which should go on where we stand.
+    pub(crate) fn connected(&mut self) {
+        self.asked_after = Some(self.last_id);
+    }
+
     /// From now on events belong to this history, read from its beginning.
     pub(crate) fn begin(&mut self, epoch: &str) {
         self.name_epoch(epoch);
+        self.last_id = 0;
+        self.asked_after = None;
         self.dense_after = self.dense_after.map(|_| 0);
     }
 
@@ -72,7 +84,11 @@ impl Intake {
             sse::Item::Event(event) => self.take_event(&event, batch),
             sse::Item::Oversize(event) => {
                 let id = if event.own_id { event.id } else { b"" };
-                let text = format!("the event has {} bytes, more than the limit", event.bytes);
+                let text = format!(
+                    "the event has {} bytes, more than the limit; the first {} are kept",
+                    event.bytes,
+                    event.head.len()
+                );
                 let fate = Fate::Dead(Reason::new("too_large", text));
                 self.put(parse_id(id), id, event.event, event.head, fate, batch);
                 true
@@ -148,6 +164,14 @@ impl Intake {
     ) {
         self.note_gap(id.map(|id| id - 1), "offset_jump", batch);
         self.dense_after = self.dense_after.max(id.filter(|_| self.dense_after.is_some()));
+        if let Some(id) = id {
+            if let Some(asked) = self.asked_after.take().filter(|asked| id <= *asked) {
+                tracing::warn!(
+                    "the source was asked for what follows offset {asked} and begins at {id}; following it"
+                );
+            }
+            self.last_id = id;
+        }
         batch.push(id, source_id, event_type, data, fate);
         advance(batch, id);
         self.taken += 1;
@@ -173,9 +197,10 @@ fn is_dense(config: &RunConfig) -> bool {
         && !names.any(|name| stream.filters.iter().any(|filter| filter == name))
 }
 
-/// Ids increase along a stream; a smaller one is a repetition and moves nothing.
+/// The position follows the stream, also downwards: what a source sends again is recognised, what
+/// we never ask for is lost.
 fn advance(batch: &mut Batch, id: Option<i64>) {
-    batch.position = batch.position.max(id);
+    batch.position = id.or(batch.position);
 }
 
 /// An offset: ASCII digits that fit.

@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, Route};
 use crate::decode::Reason;
 use crate::error::Error;
 use crate::host::Host;
-use judge::refusal;
+use judge::{Verdict, refusal};
 use stage::{Fill, fills_of};
 use statements::RouteSql;
 
@@ -48,8 +48,8 @@ enum Step {
     Done(Vec<(usize, Fate)>),
     /// Events were found dead: the slice must be tried again without them.
     Again,
-    /// The same key stands twice with different bytes: the database must see the first before it
-    /// judges the second, which is this event.
+    /// What comes before this event must land before it can be judged: it has a key that came
+    /// earlier with other bytes, or lacks a parent that a processor may bring.
     SplitAt(usize),
 }
 
@@ -175,12 +175,15 @@ impl Lander {
         for (index, prepared) in self.routes.iter().enumerate() {
             self.stage(batch, slice, index, prepared, &out).await?;
         }
-        let dead = self.judge(batch, slice, &mut out).await?;
-        if !dead.is_empty() {
-            for (event, reason) in dead {
-                batch.events[event].fate = Fate::Dead(reason);
+        match self.judge(batch, slice, &mut out).await? {
+            Verdict::SplitAt(event) => return Ok(Step::SplitAt(event)),
+            Verdict::Dead(dead) if dead.is_empty() => {}
+            Verdict::Dead(dead) => {
+                for (event, reason) in dead {
+                    batch.events[event].fate = Fate::Dead(reason);
+                }
+                return Ok(Step::Again);
             }
-            return Ok(Step::Again);
         }
         self.spare_replays(batch, slice, &mut out);
         let by_processor: Vec<usize> = slice

@@ -40,7 +40,8 @@ pub(crate) fn decide(stored: Option<&Offset>, mirror: Option<&str>) -> Result<St
     {
         return Ok(Start::Stored);
     }
-    if asked > stored.high_water {
+    // Before anything was committed there is no end that one could be beyond.
+    if asked > stored.high_water && stored.epoch.is_some() {
         return Err(Error::config(format!(
             "the offset mirror asks for {asked}, beyond the last committed offset {}; set it to a smaller number or delete it; nothing was moved",
             stored.high_water

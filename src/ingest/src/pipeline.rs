@@ -24,6 +24,9 @@ use crate::store::{Committed, Store};
 /// then rolls back; either way the stored offset tells what stands.
 const STOP_GRACE: Duration = Duration::from_millis(600);
 
+/// How long the end of a run waits for the database: for its last commit, and to close its books.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long a run goes on trying to reach the database again: this long beyond its deadline, or
 /// this long where it has none.
 const RECOVERY_GRACE: Duration = Duration::from_secs(15);
@@ -53,7 +56,7 @@ pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<R
             Ok(StopReason::Stopped)
         }
     };
-    pipeline.finish(ended, &host).await
+    pipeline.finish(ended, &host, &stop).await
 }
 
 async fn overdue(stop: &Stop) {
@@ -207,10 +210,9 @@ impl Pipeline {
             return Err(Error::new(ErrorKind::Source, message));
         }
         if reason != StopReason::Stopped {
-            while self.job.is_some() || !self.filling.is_empty() {
-                self.start_commit();
-                self.finish_job().await?;
-            }
+            tokio::time::timeout(COMMIT_PATIENCE, self.commit_all())
+                .await
+                .map_err(|_| no_answer("commit the last events"))??;
         } else if self.job.is_some() {
             self.finish_job().await?;
         }
@@ -365,6 +367,7 @@ impl Pipeline {
             Signal::Bytes => self.heard = true,
             Signal::Connected { epoch } => {
                 self.unreached = None;
+                self.intake.connected();
                 self.meet_epoch(epoch).await?;
             }
             Signal::Disconnected { reason, retry_in } => {
@@ -394,10 +397,7 @@ impl Pipeline {
                 return Ok(());
             }
         }
-        while self.job.is_some() || !self.filling.is_empty() {
-            self.start_commit();
-            self.finish_job().await?;
-        }
+        self.commit_all().await?;
         if let Some(store) = &mut self.store {
             store.begin_epoch(&epoch).await?;
         }
@@ -405,6 +405,15 @@ impl Pipeline {
         self.report.position = 0;
         self.report.epoch = Some(epoch);
         self.source.restart(0);
+        Ok(())
+    }
+
+    /// Commits everything that was taken.
+    async fn commit_all(&mut self) -> Result<(), Error> {
+        while self.job.is_some() || !self.filling.is_empty() {
+            self.start_commit();
+            self.finish_job().await?;
+        }
         Ok(())
     }
 
@@ -471,6 +480,7 @@ impl Pipeline {
         mut self,
         ended: Result<StopReason, Error>,
         host: &Arc<dyn Host>,
+        stop: &Stop,
     ) -> Result<Report, Error> {
         self.report.execution_time = self.started.elapsed();
         if let Some(job) = self.job.take() {
@@ -481,17 +491,33 @@ impl Pipeline {
         }
         let mirrored = match self.store.as_mut() {
             Some(store) => {
-                let mirrored = show(store, host).await;
-                store.end_run(&self.report, ended.as_ref().err()).await;
-                mirrored
+                let report = &self.report;
+                let closing = async {
+                    let mirrored = show(store, host).await;
+                    store.end_run(report, ended.as_ref().err()).await;
+                    mirrored
+                };
+                // Nobody who asked for a stop waits for a database that hangs.
+                let patience = if stop.is_set() { STOP_GRACE / 2 } else { COMMIT_PATIENCE };
+                let closed = tokio::time::timeout(patience, closing).await;
+                closed.unwrap_or_else(|_| Err(no_answer("close the run")))
             }
             None => Ok(()),
         };
         self.progress.end(&self.report, ended.as_ref().err());
         ended?;
-        mirrored?;
+        match mirrored {
+            // The offset row says where things stand; the mirror is written again by the next run.
+            Err(error) if stop.is_set() => tracing::warn!("{error}"),
+            mirrored => mirrored?,
+        }
         Ok(self.report)
     }
+}
+
+fn no_answer(what: &str) -> Error {
+    let message = format!("the database did not answer in time to {what}; see that it is up");
+    Error::new(ErrorKind::Database, message)
 }
 
 async fn join(job: &mut Option<Job>) -> Result<JobOutput, JoinError> {

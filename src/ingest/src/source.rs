@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::config::{RunConfig, SourceKind};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::pages::Pages;
+
+const MAX_EPOCH_BYTES: usize = 256;
 
 /// What happened at the source.
 pub(crate) enum Signal {
@@ -58,6 +60,14 @@ impl Source {
                 let header = self.epoch_header.as_deref().and_then(|name| connected.header(name));
                 if matches!(self.kind, Kind::Stream(_)) {
                     tracing::info!("connected to {}", connected.url);
+                }
+                if header.is_some_and(|epoch| epoch.len() > MAX_EPOCH_BYTES) {
+                    return Err(Error::new(
+                        ErrorKind::Protocol,
+                        format!(
+                            "the epoch in the response header is over {MAX_EPOCH_BYTES} bytes; check epoch_header of the preset"
+                        ),
+                    ));
                 }
                 Signal::Connected { epoch: header.map(str::to_owned) }
             }

@@ -66,6 +66,7 @@ pub(crate) struct Store {
 }
 
 struct Statements {
+    hold: Statement,
     advance: Statement,
     touch: Statement,
     bury: Statement,
@@ -81,6 +82,9 @@ const TAKE: &str = "
     on conflict (stream, shard, writer) do update
     set owner = excluded.owner, fence = o.fence + 1, updated_at = now()
     returning fence";
+const HOLD: &str = "
+    select from sse_stream.offsets
+    where stream = $1 and shard = $2 and writer = 0 and fence = $3 for update";
 const ADVANCE: &str = "
     update sse_stream.offsets
     set epoch = $4, position = $5::bigint, high_water = greatest($6::bigint, $5::bigint),
@@ -148,6 +152,7 @@ impl Store {
         let doing = "cannot use the books in schema sse_stream";
         let failed = |error| Error::database(doing, error);
         let statements = Statements {
+            hold: client.prepare(HOLD).await.map_err(failed)?,
             advance: client.prepare(ADVANCE).await.map_err(failed)?,
             touch: client.prepare(TOUCH).await.map_err(failed)?,
             bury: client.prepare(BURY).await.map_err(failed)?,
@@ -222,7 +227,7 @@ impl Store {
             return Ok(None);
         }
         let stands = batch.position.is_some_and(|position| {
-            position > footing.position && self.offset.position >= position
+            position != footing.position && position == self.offset.position
         });
         if let Some(outcome) = batch.outcome.take().filter(|_| stands) {
             tracing::info!(
@@ -348,10 +353,11 @@ impl Store {
         ))
     }
 
-    /// Commits a batch: the offset first, which also proves that the stream is still ours, then
-    /// rows and dead letters, in one transaction. On an error nothing of it stands.
+    /// Commits a batch in one transaction: first the offset row is locked, which proves that the
+    /// stream is still ours, then come rows and dead letters, and the offset moves last. On an
+    /// error nothing of it stands.
     pub(crate) async fn commit(&mut self, batch: &mut Batch) -> Result<Committed, Error> {
-        let position = batch.position.unwrap_or(self.offset.position).max(self.offset.position);
+        let position = batch.position.unwrap_or(self.offset.position);
         let broke = |error| Error::database("the batch's transaction broke", error);
         self.client().batch_execute("begin; set constraints all immediate").await.map_err(broke)?;
         let result = self.fill(batch, position).await;
@@ -373,6 +379,17 @@ impl Store {
     }
 
     async fn fill(&self, batch: &mut Batch, position: i64) -> Result<Committed, Error> {
+        let held = self
+            .client()
+            .query(&self.statements.hold, &[&self.stream, &self.shard, &self.fence])
+            .await
+            .map_err(|error| Error::database("cannot lock the offset", error))?;
+        self.check_fence(held.len() as u64)?;
+        let mut rows = vec![0; self.catalog.routes.len()];
+        self.lander.land(batch, self.offset.high_water, &mut rows).await?;
+        let address = Address { stream: &self.stream, shard: self.shard, run_id: &self.run_id };
+        bury(self.client(), &self.statements.bury, &address, batch).await?;
+        self.note_history(batch).await?;
         let changed = self
             .client()
             .execute(
@@ -389,11 +406,6 @@ impl Store {
             .await
             .map_err(|error| Error::database("cannot move the offset", error))?;
         self.check_fence(changed)?;
-        let mut rows = vec![0; self.catalog.routes.len()];
-        self.lander.land(batch, self.offset.high_water, &mut rows).await?;
-        let address = Address { stream: &self.stream, shard: self.shard, run_id: &self.run_id };
-        bury(self.client(), &self.statements.bury, &address, batch).await?;
-        self.note_history(batch).await?;
         Ok(self.count(batch, &rows))
     }
 

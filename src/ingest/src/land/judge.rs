@@ -9,6 +9,14 @@ use crate::batch::{Batch, Fate, Row};
 use crate::decode::Reason;
 use crate::preset::Mode;
 
+/// What the database's answers mean for a slice.
+pub(super) enum Verdict {
+    /// These events cannot land; none, if all can.
+    Dead(Vec<(usize, Reason)>),
+    /// What comes before this event must land first.
+    SplitAt(usize),
+}
+
 impl Lander {
     /// Marks rows whose key came earlier in the slice with the same bytes, and rows that key-less
     /// routes must not take twice. Returns the first event whose key came with other bytes.
@@ -60,7 +68,7 @@ impl Lander {
         batch: &Batch,
         slice: &Range<usize>,
         out: &mut [Exclusions],
-    ) -> Result<Vec<(usize, Reason)>, tokio_postgres::Error> {
+    ) -> Result<Verdict, tokio_postgres::Error> {
         let mut dead: HashMap<usize, Reason> = HashMap::new();
         for (index, prepared) in self.routes.iter().enumerate() {
             let rows = pending_rows(batch, slice, index, &out[index]);
@@ -109,7 +117,26 @@ impl Lander {
                 }
             }
         }
-        Ok(dead.into_iter().collect())
+        // A processor may bring the parent: its events must be through before the child is judged.
+        let after_processor = dead
+            .iter()
+            .filter(|(event, reason)| {
+                reason.code == "missing_parent" && self.has_processor(batch, slice.start..**event)
+            })
+            .map(|(event, _)| *event)
+            .min();
+        Ok(match after_processor {
+            Some(event) => Verdict::SplitAt(event),
+            None => Verdict::Dead(dead.into_iter().collect()),
+        })
+    }
+
+    /// Whether an event of this range waits for its processor.
+    fn has_processor(&self, batch: &Batch, mut range: Range<usize>) -> bool {
+        range.any(|event| {
+            let event = &batch.events[event];
+            event.fate == Fate::Pending && self.host.processor(batch.event_type(event))
+        })
     }
 
     /// An event all of whose insert routes have their row already is a replay: its upserts, which

@@ -5,6 +5,7 @@ use super::{Exclusions, Lander};
 use crate::batch::{Batch, Fate};
 use crate::cursor::Cursor;
 use crate::decode::Reason;
+use crate::error::Error;
 use crate::host::ProcessorEvent;
 use crate::preset::Mode;
 
@@ -63,7 +64,10 @@ impl Lander {
         routes: &[usize],
     ) -> Result<Vec<(usize, u64)>, Reason> {
         let unexpected = |error: tokio_postgres::Error| {
-            refusal(&error).unwrap_or_else(|| Reason::new("processor_error", error.to_string()))
+            refusal(&error).unwrap_or_else(|| {
+                let error = Error::database("cannot land the event's own rows", error);
+                Reason::new("processor_error", error.to_string())
+            })
         };
         let only = vec![event as i32];
         let mut counts = Vec::with_capacity(routes.len());

@@ -205,6 +205,20 @@ async fn a_dead_event_seen_again_is_one_letter_with_two_attempts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_without_an_id_are_kept_once_however_often_they_come() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    source.add(&[("visit", r#"{"visit":1}"#)]);
+    source.add_bare("event: visit\ndata: {\"visit\":9}\n\n");
+    for _ in 0..2 {
+        land(&db, &source).await;
+        db.run("update sse_stream.offsets set position = 0").await;
+    }
+    assert_eq!(db.dead().await, ["|missing_id|2"]);
+    assert_eq!(db.one("select count(*) from shop.visits").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_child_may_stand_before_its_parent_in_one_batch() {
     let db = Db::new().await;
     let report = land(&db, &script(&[ITEM, PAID, ORDER])).await;

@@ -89,3 +89,37 @@ async fn processors_replace_the_routes_of_their_type() {
     assert_eq!((report.duplicates, report.dead_letters), (4, 4));
     assert_eq!(*host.calls.lock().unwrap(), ["item 2", "item 3", "item 4", "item 5"]);
 }
+
+/// Inserts orders itself; their items go by the route.
+struct Orders;
+
+impl Host for Orders {
+    fn processor(&self, event_type: &str) -> bool {
+        event_type == "order"
+    }
+
+    fn process(&self, event: &ProcessorEvent, cursor: &mut Cursor) -> Result<(), String> {
+        let data: serde_json::Value = serde_json::from_str(&event.data).unwrap();
+        let sql = "insert into shop.orders (order_id, placed_at) values (%s, now())";
+        cursor.execute(sql, Some(&[(None, Some(data["order"].to_string()))])).map(|_| ())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_find_the_parent_that_a_processor_brings() {
+    let db = Db::new().await;
+    let order = |n| ("order", format!(r#"{{"order":{n}}}"#));
+    let item = |n, of| ("item", format!(r#"{{"item":{n},"order":{of},"name":"Tea","qty":1}}"#));
+    let paid = ("paid", r#"{"order":1,"total":2.00}"#.to_owned());
+    let events =
+        [order(1), item(11, 1), order(2), item(21, 2), paid, item(31, 3), item(12, 1), item(22, 2)];
+    let events: Vec<(&str, &str)> =
+        events.iter().map(|(event, data)| (*event, data.as_str())).collect();
+    let source = Script::of(&events);
+    let report = run_with(config(&db, &source), Arc::new(Orders)).await.unwrap();
+    assert_eq!((report.events_processed, report.dead_letters), (8, 1));
+    assert_eq!(db.dead().await, ["6|missing_parent|1"]);
+    let items = db.list("select item_id from shop.items order by 1").await;
+    assert_eq!(items, ["11", "12", "21", "22"]);
+    assert_eq!(db.one("select total from shop.orders where order_id = 1").await, "2.00");
+}

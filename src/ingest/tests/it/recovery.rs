@@ -48,7 +48,8 @@ impl Cutter {
     fn url(&self, db: &Db) -> String {
         let (login, place) = db.url.split_once('@').unwrap();
         let (_, database) = place.split_once('/').unwrap();
-        format!("{login}@127.0.0.1:{}/{database}", self.port)
+        // Encrypted, nobody could see where to cut.
+        format!("{login}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 }
 

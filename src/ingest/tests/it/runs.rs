@@ -93,6 +93,51 @@ async fn a_stop_ends_within_a_second_also_while_the_database_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_of_an_idle_run_does_not_wait_for_a_database_that_hangs() {
+    let db = Db::new().await;
+    let source = Script::mute();
+    add(&source, &visits(1, 3));
+    let stop = Stop::default();
+    let host = Arc::new(Mirror::default());
+    let running = tokio::spawn(ingest::run(config(&db, &source), host, stop.clone()));
+    eventually("landed", async || db.one("select count(*) from shop.visits").await == "3").await;
+    let blocker = Db::new_session(&db).await;
+    blocker.batch_execute("begin; lock table sse_stream.offsets").await.unwrap();
+    let start = Instant::now();
+    stop.set();
+    let report = running.await.unwrap().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!((report.stop_reason.as_str(), report.position), ("stopped", 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_beyond_the_source_comes_down_to_it() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 6));
+    let mirror = Arc::new(Mirror::default());
+    mirror.set("99999999");
+    let mut first = config(&db, &source);
+    first.limits.max_events = Some(4);
+    assert_eq!(run_with(first, mirror.clone()).await.unwrap().position, 4);
+    let report = run_with(config(&db, &source), mirror.clone()).await.unwrap();
+    assert_eq!((report.first_offset, report.position), (Some(5), 6));
+    assert_eq!(db.one("select count(*) from shop.raw").await, "6");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_absurd_id_does_not_stop_the_stream() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    let event = |id| (id, "stock", r#"{"sku":"a","level":1}"#);
+    source.add_at(&[event(1), event(i64::MAX as u64), event(2)]);
+    let mut config = config(&db, &source);
+    config.limits.max_events = Some(3);
+    let report = run(config).await.unwrap();
+    assert_eq!((report.events_processed, report.position), (3, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_epoch_is_read_from_its_beginning() {
     let db = Db::new().await;
     let source = Script::serve(true);

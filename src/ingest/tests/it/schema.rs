@@ -55,6 +55,7 @@ async fn what_a_route_lacks_is_named() {
         ("shop.stock", "shop.stok", "table shop.stok does not exist"),
         ("level = \"/level\"", "levl = \"/level\"", "column \"levl\" does not exist"),
         ("key = [\"sku\"]", "key = [\"level\"]", "no unique constraint"),
+        (", name = \"/name\"", "", "column \"name\" must not be null"),
         ("parent = \"shop.orders\"", "parent = \"shop.stock\"", "no foreign key"),
         (
             "table = \"shop.visits\"\n    mode = \"append\"\n    columns = { visit_id = \"/visit\", seen = \"$received_at\" }",

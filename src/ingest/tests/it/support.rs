@@ -234,6 +234,11 @@ impl Script {
         self.0.events.lock().unwrap().extend(events);
     }
 
+    /// Appends a block as it is, behind the last event.
+    pub(crate) fn add_bare(&self, block: &str) {
+        self.0.events.lock().unwrap().last_mut().unwrap().1.push_str(block);
+    }
+
     /// Replaces the history.
     pub(crate) fn begin(&self, epoch: &str, events: &[(&str, &str)]) {
         self.0.events.lock().unwrap().clear();
