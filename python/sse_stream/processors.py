@@ -93,6 +93,19 @@ class Cursor:
     The subset of DB-API that such functions use: ``execute``, ``executemany``, the fetch
     methods, iteration, ``rowcount`` and ``description``. It is valid during the call only;
     commit and rollback belong to the engine.
+
+    It is not psycopg2's cursor, though functions written for that mostly run unchanged:
+
+    - The server types a parameter by where it stands, not by its Python type: where that is
+      not clear, cast it, as in ``select %s::int`` or ``%s::timestamptz - interval '1 day'``.
+    - A dict and psycopg2's ``Json(...)`` become JSON. Lists and tuples become arrays: write
+      ``id = any(%s)`` in place of ``id in %s``, and pass a list that is to be JSON as
+      ``Json(...)``. For types not known here pass text and cast it.
+    - psycopg2's other adapters, ``psycopg2.sql`` and ``psycopg2.extras`` want a connection of
+      psycopg2. In place of ``execute_values`` use ``executemany``, or one statement with
+      ``unnest(%s::text[], %s::int[])``.
+    - Results of types without a Python form here, such as arrays, intervals and ranges, raise
+      TypeError: select ``to_jsonb(tags)`` or ``span::text``.
     """
 
     def __init__(self, port: CursorPort) -> None:

@@ -34,13 +34,22 @@ def to_text(value: Any) -> str | None:
         return str(value)
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        # Days apart, as PostgreSQL keeps them; both other parts are never negative.
+        return f"{value.days} days {value.seconds}.{value.microseconds:06d} seconds"
     if isinstance(value, (bytes, bytearray, memoryview)):
         return "\\x" + bytes(value).hex()
     if isinstance(value, dict):
         return json.dumps(value)
     if isinstance(value, (list, tuple)):
         return _array(value)
-    raise TypeError(f"cannot pass a value of type {type(value).__name__} to the database")
+    if callable(dumps := getattr(value, "dumps", None)) and hasattr(value, "adapted"):
+        # psycopg2's Json, known by its shape: this package does not depend on psycopg2.
+        return str(dumps(value.adapted))
+    raise TypeError(
+        f"cannot pass a value of type {type(value).__name__} to the database; "
+        "pass its text and cast it in the statement, as in %s::inet"
+    )
 
 
 def _array(values: list[Any] | tuple[Any, ...]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg2.extras import Json
 
 from sse_stream import ConfigError, create_custom_event_processor, event_processor
 from sse_stream.processors import Cursor, processors_by_type, run_processor
@@ -118,11 +119,28 @@ def test_one_string_is_no_sequence_of_parameters() -> None:
         (b"\x00\xff", "\\x00ff"),
         ({"a": [1]}, '{"a": [1]}'),
         ([1, None, 'a"\\'], '{"1",NULL,"a\\"\\\\"}'),
+        (Json([1, "a"]), '[1, "a"]'),
+        (Json({"at": Decimal(1)}, dumps=lambda each: json.dumps(each, default=str)), '{"at": "1"}'),
+        ([Json({"a": 1})], '{"{\\"a\\": 1}"}'),
         ([[1], [2]], '{{"1"},{"2"}}'),
     ],
 )
 def test_to_text(value: Any, text: str | None) -> None:
     assert to_text(value) == text
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        timedelta(days=2, hours=25, microseconds=1),
+        timedelta(microseconds=-1),
+        timedelta(days=-3, seconds=5),
+        timedelta(0),
+    ],
+)
+def test_postgres_reads_a_span_as_it_was(shared_database: Any, span: timedelta) -> None:
+    ((found,),) = shared_database.rows(f"select '{to_text(span)}'::interval")
+    assert found == span
 
 
 def test_values_without_a_text_form_are_refused() -> None:
