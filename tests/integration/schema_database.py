@@ -7,8 +7,8 @@ role's rights.
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,24 +19,14 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg2
 from psycopg2 import sql
 
+from sse_stream import _native
+from sse_stream.hooks import url_database
+from sse_stream.presets import load_preset
+
 ROOT = Path(__file__).resolve().parents[2]
 PRESET = ROOT / "python" / "sse_stream" / "presets" / "restaurant"
-ENGINE_MIGRATIONS = ROOT / "src" / "ingest" / "migrations"
 BOOTSTRAP = ROOT / "docker" / "postgres"
 ROLES = ("restaurant_owner", "restaurant_user", "analytics_reader", "airflow_user")
-
-# The runner's own book, which it makes before the first migration.
-MIGRATIONS_TABLE = """
-    create schema if not exists sse_stream;
-    create table if not exists sse_stream.migrations (
-        owner text not null,
-        version integer not null,
-        name text not null,
-        checksum text not null,
-        applied_at timestamptz not null default now(),
-        constraint migrations_pkey primary key (owner, version)
-    )
-"""
 
 Row = tuple[Any, ...]
 
@@ -113,41 +103,13 @@ def databases_script(names: dict[str, str]) -> str:
     return script
 
 
-def migrations() -> list[tuple[str, int, str, str]]:
-    """Owner, version, name and text of every migration, in the order of the runner."""
-    found = []
-    for owner, folder in (("sse_stream", ENGINE_MIGRATIONS), ("restaurant", PRESET / "migrations")):
-        for path in sorted(folder.glob("*.sql")):
-            match = re.fullmatch(r"(\d{4})_(\w+)", path.stem)
-            assert match, f"migration {path.name} is not named NNNN_name.sql"
-            found.append((owner, int(match[1]), match[2], path.read_text()))
-    return found
-
-
 def apply_migrations(dsn: str) -> int:
     """Brings a database up to date as restaurant_owner; returns how many migrations it took."""
-    database = Database(dsn, "restaurant_owner")
-    try:
-        database.run(MIGRATIONS_TABLE)
-        known = set(database.run("select owner, version from sse_stream.migrations"))
-        database.connection.autocommit = False
-        applied = 0
-        for owner, version, name, text in migrations():
-            if (owner, version) in known:
-                continue
-            database.run(text)
-            database.run(
-                "insert into sse_stream.migrations (owner, version, name, checksum)"
-                " values (%s, %s, %s, '')",
-                owner,
-                version,
-                name,
-            )
-            database.connection.commit()
-            applied += 1
-        return applied
-    finally:
-        database.close()
+    database = url_database(dsn, where="TEST_DATABASE_URL")
+    database["options"] = "-c role=restaurant_owner"
+    preset = load_preset("restaurant")
+    scripts = [(each.version, each.name, each.sql) for each in preset.migrations]
+    return len(_native.migrate(json.dumps(database), preset.name, scripts))
 
 
 @contextmanager

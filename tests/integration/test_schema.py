@@ -23,11 +23,12 @@ from schema_database import (
     apply_migrations,
     bootstrap_roles,
     databases_script,
-    migrations,
     restaurant_database,
     server_url,
 )
 from schema_dump import dump_schema
+
+from sse_stream.presets import load_preset
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -72,12 +73,13 @@ def test_the_schema_is_the_reviewed_one(superuser: Database) -> None:
 
 
 def test_migrations_are_numbered_explained_and_applied_once(dsn: str) -> None:
-    restaurant = [entry for entry in migrations() if entry[0] == "restaurant"]
-    assert [version for _, version, _, _ in restaurant] == list(range(1, len(restaurant) + 1))
-    for _, _, name, text in restaurant:
-        assert text.startswith("-- "), f"{name} does not open with why"
+    scripts = load_preset("restaurant").migrations
+    assert [each.version for each in scripts] == list(range(1, len(scripts) + 1))
+    for each in scripts:
+        assert each.sql.startswith("-- "), f"{each.name} does not open with why"
         # Each runs as one script in a transaction of the runner, and not through psql.
-        assert not re.search(r"(?im)^(begin;|commit|\\|create index concurrently)", text), name
+        psql_only = r"(?im)^(begin;|commit|\\|create index concurrently)"
+        assert not re.search(psql_only, each.sql), each.name
     assert apply_migrations(dsn) == 0
 
 
