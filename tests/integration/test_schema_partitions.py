@@ -153,8 +153,10 @@ def test_retention_removes_each_thing_at_its_age_and_keeps_facts(
             datetime.now(timezone.utc) - timedelta(days=back, seconds=5),
         )
         owner.run(
-            "insert into sse_stream.dead_letters (stream, reason_code, reason, raw, created_at)"
-            " values ('restaurant', 'x', 'x', 'x', %s)",
+            "insert into sse_stream.dead_letters"
+            " (stream, source_id, reason_code, reason, raw, created_at)"
+            " values ('restaurant', %s, 'x', 'x', 'x', %s)",
+            str(back),
             midnight(TODAY - timedelta(days=back)),
         )
     add_event(engine, 1, midnight(TODAY - timedelta(days=8)))
