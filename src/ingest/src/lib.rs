@@ -13,6 +13,8 @@ mod dead_letters;
 mod decode;
 mod encode;
 mod error;
+mod handover;
+mod history;
 mod host;
 mod intake;
 mod land;

@@ -12,6 +12,7 @@ use crate::config::{RunConfig, RunIdentity, Stop};
 use crate::connect::Session;
 use crate::dead_letters::{Address, BURY, bury};
 use crate::error::{Error, ErrorKind};
+use crate::history;
 use crate::host::Host;
 use crate::land::Lander;
 use crate::lease::wait_for_lock;
@@ -105,24 +106,6 @@ const MIRROR: &str = "
     update sse_stream.offsets
     set previously_mirrored = mirrored, mirrored = $4, updated_at = now()
     where stream = $1 and shard = $2 and writer = 0 and fence = $3";
-const NOTE_EPOCH: &str = "
-    insert into sse_stream.epochs (stream, shard, epoch) values ($1, $2, $3)
-    on conflict (stream, shard, epoch) do nothing";
-const NOTE_GAPS: &str = "
-    insert into sse_stream.gaps (stream, shard, epoch, run_id, first_missed, last_missed, noticed_by)
-    select $1, $2, $3, nullif($4, ''), u.*
-    from unnest($5::bigint[], $6::bigint[], $7::text[]) u
-    on conflict (stream, shard, epoch, first_missed, last_missed) do nothing";
-const BEGIN_RUN: &str = "
-    insert into sse_stream.runs
-        (stream, shard, dag_id, task_id, run_id, map_index, try_number, log_url)
-    values ($1, $2, $3, $4, $5, $6, $7, $8) returning id";
-const END_RUN: &str = "
-    update sse_stream.runs
-    set ended_at = now(), events = $2, rows = $3, duplicates = $4, dead_letters = $5, bytes = $6,
-        first_offset = $7, last_offset = $8, epoch = $9, stop_reason = $10, error = $11
-    where id = $1";
-
 impl Store {
     /// Connects, waits for the stream's lock and binds the routes to the real tables. The offset
     /// is not touched yet: [`Store::take`] does that, once the caller knows where to start.
@@ -248,24 +231,8 @@ impl Store {
         first: (i64, Option<i64>),
     ) -> Result<(), Error> {
         self.raise_fence(&run.owner, first).await?;
-        let row = self
-            .client()
-            .query_one(
-                BEGIN_RUN,
-                &[
-                    &self.stream,
-                    &self.shard,
-                    &run.dag_id,
-                    &run.task_id,
-                    &run.run_id,
-                    &run.map_index,
-                    &run.try_number,
-                    &run.log_url,
-                ],
-            )
-            .await
-            .map_err(|error| Error::database("cannot write sse_stream.runs", error))?;
-        self.history_id = Some(row.get(0));
+        let key = (self.stream.as_str(), self.shard);
+        self.history_id = Some(history::begin_run(self.client(), key, run).await?);
         Ok(())
     }
 
@@ -304,10 +271,7 @@ impl Store {
     /// Starts a new history at offset 0.
     pub(crate) async fn begin_epoch(&mut self, epoch: &str) -> Result<(), Error> {
         self.fenced(NEW_EPOCH, Some(&epoch)).await?;
-        self.client()
-            .execute(NOTE_EPOCH, &[&self.stream, &self.shard, &epoch])
-            .await
-            .map_err(|error| Error::database("cannot write sse_stream.epochs", error))?;
+        history::note_epoch(self.client(), (&self.stream, self.shard), epoch).await?;
         self.offset.epoch = Some(epoch.to_owned());
         self.offset.position = 0;
         self.offset.high_water = 0;
@@ -389,7 +353,10 @@ impl Store {
         self.lander.land(batch, self.offset.high_water, &mut rows).await?;
         let address = Address { stream: &self.stream, shard: self.shard, run_id: &self.run_id };
         bury(self.client(), &self.statements.bury, &address, batch).await?;
-        self.note_history(batch).await?;
+        if self.offset.epoch.as_ref() != Some(&batch.epoch) {
+            history::note_epoch(self.client(), (&self.stream, self.shard), &batch.epoch).await?;
+        }
+        history::note_gaps(self.client(), &address, batch).await?;
         let changed = self
             .client()
             .execute(
@@ -407,36 +374,6 @@ impl Store {
             .map_err(|error| Error::database("cannot move the offset", error))?;
         self.check_fence(changed)?;
         Ok(self.count(batch, &rows))
-    }
-
-    /// Records a new epoch and new gaps; in most batches there are none.
-    async fn note_history(&self, batch: &Batch) -> Result<(), Error> {
-        let failed =
-            |error| Error::database("cannot write the history in schema sse_stream", error);
-        if self.offset.epoch.as_ref() != Some(&batch.epoch) {
-            self.client()
-                .execute(NOTE_EPOCH, &[&self.stream, &self.shard, &batch.epoch])
-                .await
-                .map_err(failed)?;
-        }
-        if !batch.gaps.is_empty() {
-            self.client()
-                .execute(
-                    NOTE_GAPS,
-                    &[
-                        &self.stream,
-                        &self.shard,
-                        &batch.epoch,
-                        &self.run_id,
-                        &batch.gaps.iter().map(|gap| gap.first).collect::<Vec<_>>(),
-                        &batch.gaps.iter().map(|gap| gap.last).collect::<Vec<_>>(),
-                        &batch.gaps.iter().map(|gap| gap.noticed_by).collect::<Vec<_>>(),
-                    ],
-                )
-                .await
-                .map_err(failed)?;
-        }
-        Ok(())
     }
 
     fn count(&self, batch: &Batch, rows: &[u64]) -> Committed {
@@ -464,33 +401,10 @@ impl Store {
         done
     }
 
-    /// Closes the run's line in the history. A failure here is logged, not raised: the events are
-    /// committed.
+    /// Closes the run's line in the history.
     pub(crate) async fn end_run(&self, report: &Report, error: Option<&Error>) {
-        let Some(id) = self.history_id else { return };
-        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let rows: u64 = report.rows.values().sum();
-        let result = self
-            .client()
-            .execute(
-                END_RUN,
-                &[
-                    &id,
-                    &signed(report.events_processed),
-                    &signed(rows),
-                    &signed(report.duplicates),
-                    &signed(report.dead_letters),
-                    &signed(report.bytes),
-                    &report.first_offset,
-                    &report.last_offset,
-                    &report.epoch,
-                    &error.is_none().then(|| report.stop_reason.as_str()),
-                    &error.map(|error| error.to_string()),
-                ],
-            )
-            .await;
-        if let Err(error) = result {
-            tracing::warn!("{}", Error::database("cannot close the run in sse_stream.runs", error));
+        if let Some(id) = self.history_id {
+            history::end_run(self.client(), id, report, error).await;
         }
     }
 }

@@ -1,0 +1,118 @@
+//! The books beside the offset: runs, epochs and gaps.
+
+use tokio_postgres::Client;
+
+use crate::batch::Batch;
+use crate::config::RunIdentity;
+use crate::dead_letters::Address;
+use crate::error::Error;
+use crate::report::Report;
+
+const NOTE_EPOCH: &str = "
+    insert into sse_stream.epochs (stream, shard, epoch) values ($1, $2, $3)
+    on conflict (stream, shard, epoch) do nothing";
+const NOTE_GAPS: &str = "
+    insert into sse_stream.gaps (stream, shard, epoch, run_id, first_missed, last_missed, noticed_by)
+    select $1, $2, $3, nullif($4, ''), u.*
+    from unnest($5::bigint[], $6::bigint[], $7::text[]) u
+    on conflict (stream, shard, epoch, first_missed, last_missed) do nothing";
+const BEGIN_RUN: &str = "
+    insert into sse_stream.runs
+        (stream, shard, dag_id, task_id, run_id, map_index, try_number, log_url)
+    values ($1, $2, $3, $4, $5, $6, $7, $8) returning id";
+const END_RUN: &str = "
+    update sse_stream.runs
+    set ended_at = now(), events = $2, rows = $3, duplicates = $4, dead_letters = $5, bytes = $6,
+        first_offset = $7, last_offset = $8, epoch = $9, stop_reason = $10, error = $11
+    where id = $1";
+
+/// A stream and its shard.
+type Key<'a> = (&'a str, i32);
+
+/// Opens a line for the run and returns its number.
+pub(crate) async fn begin_run(
+    client: &Client,
+    key: Key<'_>,
+    run: &RunIdentity,
+) -> Result<i64, Error> {
+    let row = client
+        .query_one(
+            BEGIN_RUN,
+            &[
+                &key.0,
+                &key.1,
+                &run.dag_id,
+                &run.task_id,
+                &run.run_id,
+                &run.map_index,
+                &run.try_number,
+                &run.log_url,
+            ],
+        )
+        .await
+        .map_err(|error| Error::database("cannot write sse_stream.runs", error))?;
+    Ok(row.get(0))
+}
+
+/// Closes the run's line. A failure here is logged, not raised: the events are committed.
+pub(crate) async fn end_run(client: &Client, id: i64, report: &Report, error: Option<&Error>) {
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let rows: u64 = report.rows.values().sum();
+    let result = client
+        .execute(
+            END_RUN,
+            &[
+                &id,
+                &signed(report.events_processed),
+                &signed(rows),
+                &signed(report.duplicates),
+                &signed(report.dead_letters),
+                &signed(report.bytes),
+                &report.first_offset,
+                &report.last_offset,
+                &report.epoch,
+                &error.is_none().then(|| report.stop_reason.as_str()),
+                &error.map(|error| error.to_string()),
+            ],
+        )
+        .await;
+    if let Err(error) = result {
+        tracing::warn!("{}", Error::database("cannot close the run in sse_stream.runs", error));
+    }
+}
+
+/// Records that the stream is in this epoch.
+pub(crate) async fn note_epoch(client: &Client, key: Key<'_>, epoch: &str) -> Result<(), Error> {
+    client
+        .execute(NOTE_EPOCH, &[&key.0, &key.1, &epoch])
+        .await
+        .map_err(|error| Error::database("cannot write sse_stream.epochs", error))?;
+    Ok(())
+}
+
+/// Records the batch's gaps, in the present transaction; in most batches there are none.
+pub(crate) async fn note_gaps(
+    client: &Client,
+    address: &Address<'_>,
+    batch: &Batch,
+) -> Result<(), Error> {
+    if batch.gaps.is_empty() {
+        return Ok(());
+    }
+    client
+        .execute(
+            NOTE_GAPS,
+            &[
+                &address.stream,
+                &address.shard,
+                &batch.epoch,
+                &address.run_id,
+                &batch.gaps.iter().map(|gap| gap.first).collect::<Vec<_>>(),
+                &batch.gaps.iter().map(|gap| gap.last).collect::<Vec<_>>(),
+                &batch.gaps.iter().map(|gap| gap.noticed_by).collect::<Vec<_>>(),
+            ],
+        )
+        .await
+        .map_err(|error| Error::database("cannot write sse_stream.gaps", error))?;
+    Ok(())
+}
