@@ -4,7 +4,6 @@ use super::Misfit;
 
 /// `numeric`'s type modifier: precision and scale, or `Some(None)` for none. `None` for a negative
 /// scale, which we do not convert.
-#[allow(clippy::option_option)]
 pub(super) fn numeric_limits(modifier: i32) -> Option<Option<(u16, u16)>> {
     if modifier < 4 {
         return Some(None);
