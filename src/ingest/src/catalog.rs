@@ -147,6 +147,11 @@ impl Catalog {
                 ))
             })?);
         }
+        for child in 0..routes.len() {
+            if let Some(parent) = aligned_parent(&routes[child], &routes)? {
+                routes[child].parent = Some(parent);
+            }
+        }
         Ok(Self { routes: parents_first(routes) })
     }
 
@@ -349,6 +354,39 @@ impl Table {
             references: foreign_key.references.clone(),
         })
     }
+}
+
+/// The parent of a route with its columns in the order of the key of the route that inserts the
+/// parent, because a child in the same batch finds it by the encoded key. Columns that encode
+/// differently could never be found so; `None` where no route inserts the parent by that key.
+fn aligned_parent(child: &Route, routes: &[Route]) -> Result<Option<Parent>, Error> {
+    let Some(parent) = &child.parent else { return Ok(None) };
+    for inserting in routes.iter().filter(|route| route.table == parent.table) {
+        let key = &inserting.columns[..inserting.key_len];
+        let place =
+            |column: &Column| parent.references.iter().position(|name| *name == column.name);
+        let places: Option<Vec<usize>> = key.iter().map(place).collect();
+        let Some(places) = places.filter(|places| places.len() == parent.references.len()) else {
+            continue;
+        };
+        let columns: Vec<usize> = places.iter().map(|place| parent.columns[*place]).collect();
+        for (own, referenced) in columns.iter().map(|at| &child.columns[*at]).zip(key) {
+            if !own.kind.encodes_like(referenced.kind) {
+                return Err(Error::schema(format!(
+                    "table {}: column {:?} is {}, but its parent's {}.{:?} is {}; give both the same type",
+                    child.table,
+                    own.name,
+                    own.sql_type,
+                    parent.table,
+                    referenced.name,
+                    referenced.sql_type
+                )));
+            }
+        }
+        let references = key.iter().map(|column| column.name.clone()).collect();
+        return Ok(Some(Parent { table: parent.table.clone(), columns, references }));
+    }
+    Ok(None)
 }
 
 /// Orders routes so that a parent's rows are inserted before its children's, and inserts before

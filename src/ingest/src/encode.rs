@@ -73,6 +73,11 @@ impl Kind {
         })
     }
 
+    /// Whether equal values of both kinds have equal bytes.
+    pub(crate) fn encodes_like(self, other: Self) -> bool {
+        self == other || matches!((self, other), (Self::Text { .. }, Self::Text { .. }))
+    }
+
     /// Appends one field (length and bytes) for a JSON value given as its text; `null` is null.
     /// On a misfit nothing is appended.
     pub(crate) fn put_json(self, out: &mut Vec<u8>, json: &str) -> Result<(), Misfit> {

@@ -1,6 +1,6 @@
 //! What lands, what is a duplicate, what is a dead letter, and that nobody pays for a neighbour.
 
-use ingest::UnknownEvents;
+use ingest::{ErrorKind, Preset, UnknownEvents};
 
 use crate::support::{Db, Script, config, land, run};
 
@@ -262,4 +262,59 @@ async fn a_row_of_another_session_committed_in_between_is_compared_not_lost() {
         (report.dead_letters, report.rows["shop.raw"], report.rows["shop.items"]),
         (0, 2, 1)
     );
+}
+
+const TWO_PART_KEYS: &str = "
+    create table shop.visitors (shop integer, number integer, primary key (shop, number));
+    create table shop.purchases (
+        id integer primary key, of_shop integer, of_number TYPE,
+        foreign key (of_shop, of_number) references shop.visitors (shop, number)
+    )";
+
+/// The key is written the other way round than the foreign key.
+const TWO_PART_PRESET: &str = r#"
+    [stream]
+    name = "two"
+    [[route]]
+    event = "visitor"
+    table = "shop.visitors"
+    mode = "insert"
+    key = ["number", "shop"]
+    columns = { shop = "/shop", number = "/number" }
+    [[route]]
+    event = "purchase"
+    table = "shop.purchases"
+    mode = "insert"
+    key = ["id"]
+    parent = "shop.visitors"
+    columns = { id = "/id", of_shop = "/shop", of_number = "/number" }
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_of_the_same_batch_is_found_by_a_key_of_two_columns() {
+    let db = Db::new().await;
+    db.run(&TWO_PART_KEYS.replace("TYPE", "integer")).await;
+    let source = script(&[
+        ("visitor", r#"{"shop":1,"number":2}"#),
+        ("purchase", r#"{"id":5,"shop":1,"number":2}"#),
+        ("purchase", r#"{"id":6,"shop":2,"number":1}"#),
+    ]);
+    let mut config = config(&db, &source);
+    config.preset = Preset::parse(TWO_PART_PRESET).unwrap();
+    assert_eq!(run(config).await.unwrap().dead_letters, 1);
+    assert_eq!(db.list("select id from shop.purchases").await, ["5"]);
+    assert_eq!(db.dead().await, ["3|missing_parent|1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_key_of_another_type_is_named_before_anything_is_read() {
+    let db = Db::new().await;
+    db.run(&TWO_PART_KEYS.replace("TYPE", "smallint")).await;
+    let source = Script::serve(true);
+    let mut config = config(&db, &source);
+    config.preset = Preset::parse(TWO_PART_PRESET).unwrap();
+    let error = run(config).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema);
+    assert!(error.to_string().contains("\"of_number\" is smallint"), "{error}");
+    assert_eq!(source.requests(), 0);
 }
