@@ -46,7 +46,8 @@ create table sse_stream.gaps (
     epoch text not null,
     first_missed bigint not null,
     last_missed bigint not null,
-    -- offset_jump: dense offsets went on further up; in_band: the source said so.
+    -- offset_jump: dense offsets went on further up; in_band: an event said so; anchor: a response
+    -- header did; gone: the source answered 410; reset: a person moved the offset forward.
     noticed_by text not null,
     noticed_at timestamptz not null default now(),
     run_id text,
@@ -54,7 +55,9 @@ create table sse_stream.gaps (
     constraint gaps_pkey primary key (gap_id),
     constraint gaps_range_key unique (stream, shard, epoch, first_missed, last_missed),
     constraint gaps_range_check check (first_missed <= last_missed),
-    constraint gaps_noticed_by_check check (noticed_by in ('offset_jump', 'in_band'))
+    constraint gaps_noticed_by_check check (
+        noticed_by in ('offset_jump', 'in_band', 'anchor', 'gone', 'reset')
+    )
 );
 
 -- Every event that did not land, with the reason and the bytes to land it later.
@@ -70,16 +73,46 @@ create table sse_stream.dead_letters (
     reason_code text not null,
     reason text not null,
     raw bytea not null,
+    -- Whether its rows for `*` stand already: it waited for its parent before it died.
+    raw_landed boolean not null default false,
     attempts integer not null default 1,
     run_id text,
     created_at timestamptz not null default now(),
     last_seen_at timestamptz not null default now(),
-    constraint dead_letters_pkey primary key (dead_letter_id)
+    -- open; replayed: it landed after all; discarded: a person gave it up. Never deleted by either.
+    state text not null default 'open',
+    settled_at timestamptz,
+    settled_by text,
+    constraint dead_letters_pkey primary key (dead_letter_id),
+    constraint dead_letters_state_check check (state in ('open', 'replayed', 'discarded'))
 );
 -- The same event with the same bytes seen again is one more attempt, not one more letter.
 create unique index dead_letters_event_key
     on sse_stream.dead_letters (stream, shard, epoch, source_id, md5(raw));
 create index dead_letters_created_at_idx on sse_stream.dead_letters (created_at);
+
+-- Children that came before their parents. Their rows for `*` stand and the offset has moved on;
+-- the others land when the parent does. An event that waits for several parents names one of them.
+create table sse_stream.waiting (
+    waiting_id bigint generated always as identity,
+    stream text not null,
+    shard integer not null default 0,
+    epoch text not null default '',
+    event_offset bigint not null,
+    source_id text not null default '',
+    event_type text not null,
+    parent_table text not null,
+    -- The parent's key: as COPY encodes it, to find it by, and as text, for people.
+    parent_key bytea not null,
+    parent_id text not null,
+    raw bytea not null,
+    run_id text,
+    first_seen_at timestamptz not null default now(),
+    constraint waiting_pkey primary key (waiting_id)
+);
+create unique index waiting_event_key
+    on sse_stream.waiting (stream, shard, epoch, event_offset, md5(raw));
+create index waiting_parent_idx on sse_stream.waiting (stream, shard, parent_table, parent_key);
 
 -- One row per run of a task, kept for a month: what it did and how it ended.
 create table sse_stream.runs (

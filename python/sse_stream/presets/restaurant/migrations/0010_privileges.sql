@@ -30,6 +30,8 @@ grant select on analytics.locations, analytics.hourly_sales, analytics.daily_sal
     analytics.menu_performance, analytics.satisfaction_summary to restaurant_user;
 grant select, insert, update on sse_stream.offsets, sse_stream.dead_letters, sse_stream.runs,
     sse_stream.epochs, sse_stream.gaps to restaurant_user;
+-- What waited for its parent leaves when the parent comes.
+grant select, insert, update, delete on sse_stream.waiting to restaurant_user;
 grant select on sse_stream.migrations to restaurant_user;
 
 grant select on all tables in schema raw_data, analytics, sse_stream to analytics_reader;
