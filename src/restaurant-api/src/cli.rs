@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::producer::Pace;
 use crate::simulator::Micros;
+use crate::token::Token;
 
 /// A restaurant chain in a box: orders, payments and feedback as REST and server-sent events.
 #[derive(Debug, Parser)]
@@ -64,6 +65,21 @@ pub struct ServeOptions {
     /// Silence on a stream before a comment is sent (ms, s, m, h, d).
     #[arg(long, env = "RESTAURANT_API_HEARTBEAT", default_value = "2s", value_parser = heartbeat)]
     pub heartbeat: Duration,
+
+    /// Clients on /stream at once; one more is answered 503 with Retry-After.
+    #[arg(long, env = "RESTAURANT_API_MAX_STREAMS", value_name = "N", default_value_t = 512,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_streams: u32,
+
+    /// Token that clients must send as `Authorization: Bearer TOKEN`, but for /health and the
+    /// documentation [default: none]. Prefer the variable or the file: a command line is visible
+    /// to every user of the machine.
+    #[arg(long, env = "RESTAURANT_API_TOKEN", hide_env_values = true)]
+    pub token: Option<Token>,
+
+    /// File whose first line is the token.
+    #[arg(long, env = "RESTAURANT_API_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
 
     /// What to log to standard error: error, warn, info, debug, or a tracing filter.
     #[arg(long, env = "RESTAURANT_API_LOG", default_value = "info")]

@@ -9,4 +9,5 @@ pub mod log;
 pub mod producer;
 pub mod serve;
 pub mod simulator;
+pub mod token;
 pub mod wire;

@@ -18,6 +18,7 @@ use crate::http::{App, Metrics, router};
 use crate::log::{Continued, Log, Retention};
 use crate::producer::{Pace, Producer};
 use crate::simulator::{Settings, Simulator, State};
+use crate::token::Token;
 
 /// Open connections have this long to end after the signal.
 const FAREWELL: Duration = Duration::from_millis(1500);
@@ -39,6 +40,7 @@ pub fn run(options: ServeOptions) -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(options: ServeOptions) -> Result<(), Box<dyn Error>> {
+    let token = token(&options)?;
     // Before the log, so that a second server on this port does not even touch it.
     let listener = bind(options.bind).await?;
     let address = listener.local_addr()?;
@@ -66,6 +68,8 @@ async fn serve(options: ServeOptions) -> Result<(), Box<dyn Error>> {
         metrics,
         started: Instant::now(),
         stop: stopping.clone(),
+        token,
+        max_streams: options.max_streams as usize,
     };
     tracing::info!(seed, %epoch, last_offset = log.bounds().last, "listening on http://{address}");
 
@@ -93,6 +97,14 @@ async fn serve(options: ServeOptions) -> Result<(), Box<dyn Error>> {
     let _ = tokio::task::spawn_blocking(|| thread.join()).await;
     log.close()?;
     Ok(())
+}
+
+fn token(options: &ServeOptions) -> Result<Option<Token>, String> {
+    match (&options.token, &options.token_file) {
+        (Some(token), _) => token.clone().checked("--token").map(Some),
+        (None, Some(path)) => Token::from_file(path).map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Box<dyn Error>> {

@@ -86,10 +86,11 @@ impl Metrics {
         self.clients.load(Relaxed)
     }
 
-    /// Counts a client for as long as the guard lives.
-    pub(super) fn listen(self: &Arc<Self>) -> Listening {
-        self.clients.fetch_add(1, Relaxed);
-        Listening(Arc::clone(self))
+    /// Counts a client for as long as the guard lives; none where there are `most` already.
+    pub(super) fn listen(self: &Arc<Self>, most: usize) -> Option<Listening> {
+        let room = |clients| (clients < most as i64).then_some(clients + 1);
+        self.clients.fetch_update(Relaxed, Relaxed, room).ok()?;
+        Some(Listening(Arc::clone(self)))
     }
 
     pub(super) fn request(&self, route: &str, status: StatusCode) {

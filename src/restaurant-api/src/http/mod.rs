@@ -1,5 +1,6 @@
 //! The HTTP face: one router, its shared state, and answers to wrong questions.
 
+mod admission;
 mod docs;
 mod events;
 mod filter;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 pub use metrics::Metrics;
 
 use crate::log::Log;
+use crate::token::Token;
 use parameters::Rejection;
 
 /// Header that names the life of the log; offsets of two epochs have nothing to do with each other.
@@ -38,6 +40,10 @@ pub struct App {
     pub started: Instant,
     /// Becomes true when the server shuts down; streams end then.
     pub stop: watch::Receiver<bool>,
+    /// What clients must show, if anything.
+    pub token: Option<Token>,
+    /// Most clients on `/stream` at once.
+    pub max_streams: usize,
 }
 
 impl App {
@@ -58,6 +64,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/openapi.json", get(docs::openapi))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), admission::admit))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
         .with_state(app)
 }

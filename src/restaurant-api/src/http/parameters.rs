@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Query};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -18,15 +18,22 @@ pub(super) struct Rejection {
     code: &'static str,
     message: String,
     parameter: Option<String>,
+    header: Option<(&'static str, &'static str)>,
 }
 
 impl Rejection {
     pub(super) fn new(status: StatusCode, code: &'static str, message: &str) -> Self {
-        Self { status, code, message: message.into(), parameter: None }
+        Self { status, code, message: message.into(), parameter: None, header: None }
+    }
+
+    /// The refusal with a header (its name in lower case) that tells a client what to do.
+    pub(super) fn with_header(self, name: &'static str, value: &'static str) -> Self {
+        Self { header: Some((name, value)), ..self }
     }
 
     fn parameter(code: &'static str, parameter: &str, message: String) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code, message, parameter: Some(parameter.into()) }
+        let rejection = Self::new(StatusCode::BAD_REQUEST, code, &message);
+        Self { parameter: Some(parameter.into()), ..rejection }
     }
 
     pub(super) fn invalid(parameter: &str, message: String) -> Self {
@@ -41,7 +48,11 @@ impl IntoResponse for Rejection {
             "message": self.message,
             "parameter": self.parameter,
         });
-        (self.status, Json(json!({ "error": error }))).into_response()
+        let headers = self
+            .header
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers = HeaderMap::from_iter(headers);
+        (self.status, headers, Json(json!({ "error": error }))).into_response()
     }
 }
 

@@ -26,6 +26,8 @@ use crate::wire::timestamp;
 
 const OPENING: Bytes = Bytes::from_static(b"retry: 1000\n: connected\n\n");
 const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
+/// When a client that found no room may ask again.
+const RETRY_SECONDS: &str = "5";
 /// Events are stamped before they are appended; a stream that ends at a time waits this long
 /// after it for an event on its way.
 const GRACE: Duration = Duration::from_secs(1);
@@ -56,6 +58,13 @@ pub(super) async fn stream(
         // Not of this epoch: whoever sends it has seen nothing of this one yet.
         Some(_) => 0,
     };
+    let listening = app.metrics.listen(app.max_streams).ok_or_else(|| {
+        let most = app.max_streams;
+        let message = format!("{most} clients are listening, which is the limit; try again later");
+        let rejection =
+            Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", &message);
+        rejection.with_header("retry-after", RETRY_SECONDS)
+    })?;
     let subscriber = Subscriber {
         filter,
         until,
@@ -65,7 +74,7 @@ pub(super) async fn stream(
         next_heartbeat: Instant::now() + app.heartbeat,
         opened: false,
         finished: false,
-        _listening: app.metrics.listen(),
+        _listening: listening,
         app: Arc::clone(&app),
     };
     let body = stream::unfold(subscriber, async |mut subscriber| {

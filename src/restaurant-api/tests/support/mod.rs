@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,13 +18,19 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Server {
     pub address: String,
     child: Child,
+    log: Option<JoinHandle<String>>,
 }
 
 impl Server {
     pub fn start(options: &[&str]) -> Self {
+        Self::start_with(options, &[])
+    }
+
+    pub fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_restaurant-api"))
             .args(["serve", "--bind", "127.0.0.1:0"])
             .args(options)
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -33,13 +40,15 @@ impl Server {
             let Some(Ok(line)) = lines.next() else {
                 panic!("the server did not start:\n{said}");
             };
+            said = said + &line + "\n";
             if let Some((_, rest)) = line.split_once("listening on http://") {
                 break rest.split(' ').next().unwrap().to_owned();
             }
-            said = said + &line + "\n";
         };
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { address, child }
+        let log = std::thread::spawn(move || {
+            lines.map_while(Result::ok).fold(said, |said, line| said + &line + "\n")
+        });
+        Self { address, child, log: Some(log) }
     }
 
     pub fn get(&self, target: &str) -> Answer {
@@ -89,6 +98,13 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Kills the server; returns all that it logged.
+    pub fn log(&mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.log.take().unwrap().join().unwrap()
     }
 
     pub fn kill(mut self) {
