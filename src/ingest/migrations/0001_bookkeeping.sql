@@ -111,7 +111,7 @@ create table sse_stream.waiting (
     constraint waiting_pkey primary key (waiting_id)
 );
 create unique index waiting_event_key
-    on sse_stream.waiting (stream, shard, epoch, event_offset, md5(raw));
+    on sse_stream.waiting (stream, shard, epoch, source_id, md5(raw));
 create index waiting_parent_idx on sse_stream.waiting (stream, shard, parent_table, parent_key);
 
 -- One row per run of a task, kept for a month: what it did and how it ended.

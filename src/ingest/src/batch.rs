@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::decode::Reason;
-use crate::store::Committed;
+use crate::settle::Committed;
 
 /// Events that are committed together.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Batch {
     pub(crate) gaps: Vec<Gap>,
     /// The history these events belong to.
     pub(crate) epoch: String,
+    /// Why the run must end with this batch: events behind it were cut off.
+    pub(crate) halt: Option<String>,
     /// What the store decided, before it sent COMMIT.
     pub(crate) outcome: Option<Committed>,
 }
@@ -53,7 +55,19 @@ pub(crate) enum Fate {
     Duplicate,
     /// Passed over by choice (`unknown_events = ignore`).
     Ignored,
+    /// Its rows for `*` have landed; the others wait for a parent.
+    Waiting(Missing),
     Dead(Reason),
+}
+
+/// The parent that an event waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) table: String,
+    /// The encoded key, as [`RouteRows::key`] of the row that brings the parent.
+    pub(crate) key: Vec<u8>,
+    /// The key as text, for people.
+    pub(crate) id: String,
 }
 
 /// The encoded rows of one route, in stream order.
@@ -97,6 +111,20 @@ impl Batch {
         self.events.push(Event { id, source_id, event_type, data, fate, decided });
     }
 
+    /// Drops an event and all behind it, for another attempt at those before. The run cannot go on
+    /// behind such a batch.
+    pub(crate) fn cut(&mut self, at: usize, halt: String) {
+        self.halt = Some(halt);
+        self.events.truncate(at);
+        for rows in &mut self.rows {
+            let kept = rows.rows.partition_point(|row| (row.event as usize) < at);
+            rows.rows.truncate(kept);
+        }
+        self.position = self.events.iter().rev().find_map(|event| event.id);
+        self.gaps.retain(|gap| self.position.is_some_and(|position| gap.last < position));
+        self.undecide();
+    }
+
     /// Takes back what the store decided, for another attempt.
     pub(crate) fn undecide(&mut self) {
         for event in self.events.iter_mut().filter(|event| !event.decided) {
@@ -135,6 +163,7 @@ impl Batch {
         }
         self.position = None;
         self.gaps.clear();
+        self.halt = None;
         self.outcome = None;
     }
 }
@@ -169,6 +198,11 @@ impl RouteRows {
 
     pub(crate) fn rest(&self, row: &Row) -> &[u8] {
         &self.bytes[row.key_end as usize..row.end as usize]
+    }
+
+    /// The row of an event, if it has one.
+    pub(crate) fn of(&self, event: usize) -> Option<Row> {
+        self.within(&(event..event + 1)).first().copied()
     }
 
     /// The rows of the events in a range.

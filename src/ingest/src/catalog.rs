@@ -64,6 +64,13 @@ pub(crate) struct Catalog {
     pub(crate) routes: Vec<Route>,
 }
 
+impl Route {
+    /// Whether it takes events of every type.
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.event == "*"
+    }
+}
+
 /// What the catalog says about one table.
 struct Table {
     columns: BTreeMap<String, TableColumn>,

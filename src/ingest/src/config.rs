@@ -29,6 +29,10 @@ pub struct RunConfig {
     pub batch: BatchConfig,
     /// What happens to an event whose type no route names.
     pub unknown_events: UnknownEvents,
+    /// What a bad event means for the run.
+    pub bad_events: BadEvents,
+    /// How long an event may wait for its parent before it becomes a dead letter.
+    pub max_wait: Duration,
     /// How long to wait for another run to give up the stream before `OffsetConflict`.
     pub lease_timeout: Duration,
     /// How often a progress line is logged.
@@ -84,6 +88,51 @@ pub enum UnknownEvents {
     RawOnly,
     /// Counted, then passed over.
     Ignore,
+}
+
+/// What bad events mean for a run. Whatever it says, what landed stays, and no bad event is passed
+/// over in silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum BadEvents {
+    /// They become dead letters and the run goes on.
+    #[default]
+    Keep,
+    /// They become dead letters; the run fails after the commit with which there are too many.
+    KeepUpTo(MaxDeadLetters),
+    /// The first one fails the run: what came before it lands, and the next run meets it again.
+    Fail,
+}
+
+/// How many dead letters one run may leave behind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxDeadLetters {
+    Count(u64),
+    /// A share of all events, from 0 to 1. It is looked at from the thousandth event on and at
+    /// the end of the run.
+    Share(f64),
+}
+
+impl MaxDeadLetters {
+    /// The events from which a share says something before the run has ended.
+    const SAMPLE: u64 = 1000;
+
+    pub(crate) fn is_exceeded(self, dead_letters: u64, events: u64, at_the_end: bool) -> bool {
+        match self {
+            Self::Count(max) => dead_letters > max,
+            Self::Share(max) => {
+                (at_the_end || events >= Self::SAMPLE) && dead_letters as f64 > max * events as f64
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for MaxDeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Count(max) => write!(f, "{max}"),
+            Self::Share(max) => write!(f, "{max} of all events"),
+        }
+    }
 }
 
 /// Who runs this. Empty strings where the caller has no such thing.

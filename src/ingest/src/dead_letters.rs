@@ -9,12 +9,14 @@ use crate::error::Error;
 
 pub(crate) const BURY: &str = "
     insert into sse_stream.dead_letters as d
-        (stream, shard, epoch, run_id, event_offset, source_id, event_type, reason_code, reason, raw, attempts)
-    select $1, $2, $3, nullif($4, ''), u.*
+        (stream, shard, epoch, run_id, raw_landed, event_offset, source_id, event_type, reason_code, reason, raw, attempts)
+    select $1, $2, $3, nullif($4, ''), $12, u.*
     from unnest($5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::integer[]) u
     on conflict (stream, shard, epoch, source_id, md5(raw)) do update
     set attempts = d.attempts + excluded.attempts, last_seen_at = now(), run_id = excluded.run_id,
-        reason_code = excluded.reason_code, reason = excluded.reason";
+        reason_code = excluded.reason_code, reason = excluded.reason,
+        raw_landed = d.raw_landed or excluded.raw_landed,
+        state = case d.state when 'replayed' then 'open' else d.state end";
 
 /// Where a batch's dead letters are filed.
 pub(crate) struct Address<'a> {
@@ -33,12 +35,14 @@ struct Letter<'a> {
     attempts: i32,
 }
 
-/// Writes the batch's dead letters in the present transaction, by the prepared [`BURY`].
+/// Writes the batch's dead letters in the present transaction, by the prepared [`BURY`]. One that
+/// was replayed and fails again is open again; one that a person gave up stays so.
 pub(crate) async fn bury(
     client: &Client,
     statement: &Statement,
     address: &Address<'_>,
     batch: &Batch,
+    raw_landed: bool,
 ) -> Result<(), Error> {
     let letters = letters(batch);
     if letters.is_empty() {
@@ -59,6 +63,7 @@ pub(crate) async fn bury(
                 &letters.iter().map(|letter| letter.reason.as_str()).collect::<Vec<_>>(),
                 &letters.iter().map(|letter| letter.raw).collect::<Vec<_>>(),
                 &letters.iter().map(|letter| letter.attempts).collect::<Vec<_>>(),
+                &raw_landed,
             ],
         )
         .await

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::batch::RouteRows;
-use crate::catalog::{Catalog, Column, Source};
+use crate::catalog::{Catalog, Column, Route, Source};
 use crate::encode::{Misfit, put_null};
 use crate::selector::{Found, Selector};
 
@@ -52,10 +52,20 @@ struct RoutePlan {
 
 impl Decoder {
     pub(crate) fn new(catalog: &Catalog) -> Self {
-        let types = catalog.routes.iter().map(|route| &route.event).filter(|event| *event != "*");
+        Self::with(catalog, |_| true)
+    }
+
+    /// For events whose rows for `*` stand already.
+    pub(crate) fn late(catalog: &Catalog) -> Self {
+        Self::with(catalog, |route| !route.is_for_all())
+    }
+
+    fn with(catalog: &Catalog, wanted: fn(&Route) -> bool) -> Self {
+        let types = catalog.routes.iter().filter(|route| !route.is_for_all());
+        let plan = |event: &str| TypePlan::new(catalog, event, wanted);
         Self {
-            by_type: types.map(|event| (event.clone(), TypePlan::new(catalog, event))).collect(),
-            any: TypePlan::new(catalog, "*"),
+            by_type: types.map(|route| (route.event.clone(), plan(&route.event))).collect(),
+            any: plan("*"),
             found: Found::default(),
         }
     }
@@ -86,13 +96,13 @@ impl Decoder {
 }
 
 impl TypePlan {
-    fn new(catalog: &Catalog, event: &str) -> Self {
+    fn new(catalog: &Catalog, event: &str, wanted: fn(&Route) -> bool) -> Self {
         let mut selector = Selector::default();
         let routes = catalog
             .routes
             .iter()
             .enumerate()
-            .filter(|(_, route)| route.event == event || route.event == "*")
+            .filter(|(_, route)| (route.event == event || route.is_for_all()) && wanted(route))
             .map(|(index, route)| RoutePlan {
                 route: index,
                 key_len: route.key_len,

@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Schema,
     /// Another run owns the stream.
     OffsetConflict,
+    /// The policy for bad events ended the run; what landed is kept.
+    BadEvent,
     /// A setting is wrong.
     Config,
 }

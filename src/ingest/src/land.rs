@@ -6,26 +6,28 @@ mod process;
 mod stage;
 mod statements;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use tokio_postgres::{Client, Statement};
 
-use crate::batch::{Batch, Fate, Row};
+use crate::batch::{Batch, Fate, Missing, Row};
 use crate::catalog::{Catalog, Route};
 use crate::decode::Reason;
 use crate::error::Error;
 use crate::host::Host;
 use judge::{Verdict, refusal};
 use stage::{Fill, fills_of};
-use statements::RouteSql;
+use statements::{RouteSql, stage_table};
 
 /// Lands batches through one session.
 pub(crate) struct Lander {
     client: Arc<Client>,
     host: Arc<dyn Host>,
     routes: Vec<Prepared>,
+    /// Routes whose staging table holds rows of an earlier slice of this transaction.
+    staged: BTreeSet<usize>,
 }
 
 /// A route with its prepared statements.
@@ -46,7 +48,7 @@ struct Prepared {
 enum Step {
     /// The slice stands, with these fates.
     Done(Vec<(usize, Fate)>),
-    /// Events were found dead: the slice must be tried again without them.
+    /// Events were found dead or waiting: the slice must be tried again without them.
     Again,
     /// What comes before this event must land before it can be judged: it has a key that came
     /// earlier with other bytes, or lacks a parent that a processor may bring.
@@ -60,6 +62,35 @@ struct Exclusions {
     repeated: HashSet<u32>,
     /// Already in the table with the same content.
     present: HashSet<i32>,
+    /// Dead or waiting, found out after they were staged.
+    aside: HashSet<u32>,
+}
+
+/// What earlier attempts at the slices of a batch found out.
+#[derive(Default)]
+struct Findings {
+    /// Events whose rows wait, but for those for `*`.
+    waiting: HashMap<usize, Missing>,
+    /// Lone events that met a unique violation once.
+    tried_again: HashSet<usize>,
+}
+
+/// Which events may have landed before; only key-less routes need to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Past {
+    /// Those at or below this offset, and those without one.
+    UpTo(i64),
+    /// None: the caller knows that these events are new.
+    Nothing,
+}
+
+impl Past {
+    fn knows(self, id: Option<i64>) -> bool {
+        match self {
+            Self::UpTo(high_water) => id.is_none_or(|id| id <= high_water),
+            Self::Nothing => false,
+        }
+    }
 }
 
 impl Lander {
@@ -99,29 +130,36 @@ impl Lander {
                 fills,
             });
         }
-        Ok(Self { client, host, routes })
+        Ok(Self { client, host, routes, staged: BTreeSet::new() })
+    }
+
+    /// A transaction begins: the staging tables are empty.
+    pub(crate) fn begin(&mut self) {
+        self.staged.clear();
     }
 
     /// Decides the fate of every pending event of the batch. Rows changed are added to
-    /// `rows_changed` by route. Events at or below `high_water` may be replays, which only
-    /// key-less routes need to know.
+    /// `rows_changed` by route.
     pub(crate) async fn land(
-        &self,
+        &mut self,
         batch: &mut Batch,
-        high_water: i64,
+        past: Past,
         rows_changed: &mut [u64],
     ) -> Result<(), Error> {
         let mut slices: Vec<Range<usize>> = std::iter::once(0..batch.events.len()).collect();
-        let mut tried_again: HashSet<usize> = HashSet::new();
+        let mut findings = Findings::default();
         while let Some(slice) = slices.pop() {
             if !slice.clone().any(|event| batch.events[event].fate == Fate::Pending) {
                 continue;
             }
+            self.unstage().await?;
             self.run("savepoint slice").await?;
             let mut changed = vec![0; self.routes.len()];
-            match self.try_slice(batch, &slice, high_water, &mut changed).await {
+            match self.try_slice(batch, &slice, past, &mut findings, &mut changed).await {
                 Ok(Step::Done(fates)) => {
                     self.run("release savepoint slice").await?;
+                    let used = |index: &usize| !batch.rows[*index].within(&slice).is_empty();
+                    self.staged.extend((0..self.routes.len()).filter(used));
                     for (event, fate) in fates {
                         batch.events[event].fate = fate;
                     }
@@ -143,10 +181,22 @@ impl Lander {
                         return Err(Error::database("cannot land the batch", error));
                     };
                     self.undo().await?;
-                    divide(batch, slice, reason, &mut tried_again, &mut slices);
+                    divide(batch, slice, reason, &mut findings, &mut slices);
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Empties staging tables that an earlier slice of this transaction has filled. A slice that
+    /// was undone has emptied its own.
+    async fn unstage(&mut self) -> Result<(), Error> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        let tables: Vec<String> = self.staged.iter().map(|index| stage_table(*index)).collect();
+        self.run(&format!("truncate {}", tables.join(", "))).await?;
+        self.staged.clear();
         Ok(())
     }
 
@@ -165,34 +215,72 @@ impl Lander {
         &self,
         batch: &mut Batch,
         slice: &Range<usize>,
-        high_water: i64,
+        past: Past,
+        findings: &mut Findings,
         changed: &mut [u64],
     ) -> Result<Step, tokio_postgres::Error> {
         let mut out: Vec<Exclusions> = self.routes.iter().map(|_| Exclusions::default()).collect();
-        if let Some(event) = self.find_repeats(batch, slice, high_water, &mut out) {
+        for event in slice.clone().filter(|event| findings.waiting.contains_key(event)) {
+            self.exclude(event, false, &mut out);
+        }
+        if let Some(event) = self.find_repeats(batch, slice, past, &mut out) {
             return Ok(Step::SplitAt(event));
         }
         for (index, prepared) in self.routes.iter().enumerate() {
             self.stage(batch, slice, index, prepared, &out).await?;
         }
-        match self.judge(batch, slice, &mut out).await? {
+        let aside = match self.judge(batch, slice, &mut out).await? {
             Verdict::SplitAt(event) => return Ok(Step::SplitAt(event)),
-            Verdict::Dead(dead) if dead.is_empty() => {}
-            Verdict::Dead(dead) => {
-                for (event, reason) in dead {
-                    batch.events[event].fate = Fate::Dead(reason);
+            Verdict::Aside(aside) => aside,
+        };
+        if self.must_stage_again(batch, &aside, &out) {
+            for (event, fate) in aside {
+                match fate {
+                    Fate::Waiting(missing) => drop(findings.waiting.insert(event, missing)),
+                    fate => batch.events[event].fate = fate,
                 }
-                return Ok(Step::Again);
             }
+            return Ok(Step::Again);
+        }
+        for (event, fate) in &aside {
+            self.exclude(*event, matches!(fate, Fate::Dead(_)), &mut out);
         }
         self.spare_replays(batch, slice, &mut out);
         let by_processor: Vec<usize> = slice
             .clone()
+            .filter(|event| !matches!(aside.get(event), Some(Fate::Dead(_))))
             .filter(|event| {
                 let event = &batch.events[*event];
                 event.fate == Fate::Pending && self.host.processor(batch.event_type(event))
             })
             .collect();
+        let landed = self.insert(batch, slice, &out, &by_processor, changed).await?;
+        let mut fates = Vec::with_capacity(slice.len());
+        for event in slice.clone().filter(|event| batch.events[*event].fate == Fate::Pending) {
+            let waiting = findings.waiting.get(&event).cloned().map(Fate::Waiting);
+            let fate = match aside.get(&event).cloned().or(waiting) {
+                Some(fate) => fate,
+                None if by_processor.binary_search(&event).is_ok() => {
+                    self.process(batch, event, past, &out, changed).await?
+                }
+                None if landed.contains(&event) => Fate::Landed,
+                None => Fate::Duplicate,
+            };
+            fates.push((event, fate));
+        }
+        Ok(Step::Done(fates))
+    }
+
+    /// Moves what is staged and new into the tables, but for events with a processor. Returns the
+    /// events that brought something.
+    async fn insert(
+        &self,
+        batch: &Batch,
+        slice: &Range<usize>,
+        out: &[Exclusions],
+        by_processor: &[usize],
+        changed: &mut [u64],
+    ) -> Result<HashSet<usize>, tokio_postgres::Error> {
         let mut landed: HashSet<usize> = HashSet::new();
         for (index, prepared) in self.routes.iter().enumerate() {
             let rows = pending_rows(batch, slice, index, &out[index]);
@@ -206,21 +294,36 @@ impl Lander {
             }
             landed.extend(&fresh);
             let mut except: Vec<i32> = out[index].present.iter().copied().collect();
+            except.extend(out[index].aside.iter().map(|event| *event as i32));
             except.extend(by_processor.iter().map(|event| *event as i32));
             changed[index] += self.client.execute(&prepared.land, &[&except]).await?;
         }
-        let mut fates = Vec::with_capacity(slice.len());
-        for event in slice.clone().filter(|event| batch.events[*event].fate == Fate::Pending) {
-            let fate = if by_processor.binary_search(&event).is_ok() {
-                self.process(batch, event, high_water, &out, changed).await?
-            } else if landed.contains(&event) {
-                Fate::Landed
-            } else {
-                Fate::Duplicate
-            };
-            fates.push((event, fate));
+        Ok(landed)
+    }
+
+    /// Leaves an event out of all routes, or of those that do not take every event.
+    fn exclude(&self, event: usize, of_all: bool, out: &mut [Exclusions]) {
+        for (prepared, out) in self.routes.iter().zip(out) {
+            if of_all || !prepared.route.is_for_all() {
+                out.aside.insert(event as u32);
+            }
         }
-        Ok(Step::Done(fates))
+    }
+
+    /// Whether what was staged cannot be used without these events: one of them completes the row
+    /// of another event, or an event was left out as the repetition of one of them.
+    fn must_stage_again(
+        &self,
+        batch: &Batch,
+        aside: &BTreeMap<usize, Fate>,
+        out: &[Exclusions],
+    ) -> bool {
+        let mut filling = self.routes.iter().flat_map(|prepared| &prepared.fills);
+        !aside.is_empty()
+            && (out.iter().any(|out| !out.repeated.is_empty())
+                || filling.any(|fill| {
+                    aside.keys().any(|event| batch.rows[fill.route].of(*event).is_some())
+                }))
     }
 }
 
@@ -231,14 +334,16 @@ fn divide(
     batch: &mut Batch,
     slice: Range<usize>,
     reason: Reason,
-    tried_again: &mut HashSet<usize>,
+    findings: &mut Findings,
     slices: &mut Vec<Range<usize>>,
 ) {
     let pending: Vec<usize> =
         slice.clone().filter(|event| batch.events[*event].fate == Fate::Pending).collect();
     match pending[..] {
         [] => {}
-        [event] if reason.code == "conflict" && tried_again.insert(event) => slices.push(slice),
+        [event] if reason.code == "conflict" && findings.tried_again.insert(event) => {
+            slices.push(slice)
+        }
         [event] => batch.events[event].fate = Fate::Dead(reason),
         _ => {
             let middle = pending[pending.len() / 2];
@@ -256,6 +361,7 @@ fn pending_rows(batch: &Batch, slice: &Range<usize>, index: usize, out: &Exclusi
         .filter(|row| {
             batch.events[row.event as usize].fate == Fate::Pending
                 && !out.repeated.contains(&row.event)
+                && !out.aside.contains(&row.event)
         })
         .copied()
         .collect()

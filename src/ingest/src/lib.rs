@@ -28,11 +28,16 @@ mod progress;
 mod recovery;
 mod report;
 mod selector;
+mod settle;
 mod source;
 mod status;
 mod store;
+mod waiting;
 
-pub use config::{BatchConfig, Limits, RunConfig, RunIdentity, SourceKind, Stop, UnknownEvents};
+pub use config::{
+    BadEvents, BatchConfig, Limits, MaxDeadLetters, RunConfig, RunIdentity, SourceKind, Stop,
+    UnknownEvents,
+};
 pub use connect::DatabaseConfig;
 pub use cursor::Params;
 pub use error::{Error, ErrorKind};

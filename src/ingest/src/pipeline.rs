@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tracing::instrument::WithSubscriber;
 
 use crate::batch::Batch;
-use crate::config::{RunConfig, Stop};
+use crate::config::{BadEvents, RunConfig, Stop};
 use crate::error::{Error, ErrorKind};
 use crate::handover::{open, show};
 use crate::host::Host;
@@ -17,8 +17,9 @@ use crate::intake::Intake;
 use crate::progress::Progress;
 use crate::recovery;
 use crate::report::{Report, StopReason};
+use crate::settle::Committed;
 use crate::source::{Signal, Source};
-use crate::store::{Committed, Store};
+use crate::store::Store;
 
 /// How long a stop waits for the commit under way before it gives the connection up. The database
 /// then rolls back; either way the stored offset tells what stands.
@@ -31,6 +32,9 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 /// this long where it has none.
 const RECOVERY_GRACE: Duration = Duration::from_secs(15);
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How often waiting events are tried again whose parent came by another way.
+const REVISIT_EVERY: Duration = Duration::from_secs(60);
 
 /// The books note at most this often that the source was heard.
 const TOUCH_EVERY: Duration = Duration::from_millis(900);
@@ -71,6 +75,8 @@ fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
         rows: Default::default(),
         duplicates: 0,
         dead_letters: 0,
+        waiting: 0,
+        resumed: 0,
         ignored: 0,
         gaps: 0,
         batches_processed: 0,
@@ -111,6 +117,7 @@ struct Pipeline {
     /// Until the source has answered once: what it last failed with.
     unreached: Option<String>,
     written_at: Instant,
+    revisit_at: Instant,
     progress: Progress,
 }
 
@@ -141,6 +148,7 @@ impl Pipeline {
             heard: false,
             unreached: Some("no answer yet".to_owned()),
             written_at: now,
+            revisit_at: now,
             progress: Progress::new(config.progress_every),
             config: Arc::new(config),
             host,
@@ -170,6 +178,9 @@ impl Pipeline {
                 .map_err(|_| no_answer("commit the last events"))??;
         } else if self.job.is_some() {
             self.finish_job().await?;
+        }
+        if let Some(why) = self.too_many(true) {
+            return Err(Error::new(ErrorKind::BadEvent, why));
         }
         Ok(reason)
     }
@@ -215,7 +226,7 @@ impl Pipeline {
         }
     }
 
-    /// Starts a commit if one is due, or else notes in the books that the source was heard.
+    /// Starts what is due: a look at the waiting events, a commit, or else notes in the books that the source was heard.
     fn start_job(&mut self) {
         if self.job.is_some() {
             return;
@@ -224,7 +235,9 @@ impl Pipeline {
         let due = self.filling.events.len() >= batch.events
             || self.filling.bytes() >= batch.max_bytes / 4
             || self.since.is_some_and(|since| since.elapsed() >= batch.linger);
-        if due {
+        if self.revisit_at <= Instant::now() {
+            self.start_revisit();
+        } else if due {
             self.start_commit();
         } else if self.heard && self.since.is_none() && self.written_at.elapsed() >= TOUCH_EVERY {
             self.start_touch();
@@ -244,6 +257,16 @@ impl Pipeline {
         self.spawn(async move {
             let result = store.commit(&mut batch).await.map(Some);
             (Some(store), batch, result)
+        });
+    }
+
+    fn start_revisit(&mut self) {
+        let Some(mut store) = self.store.take() else { return };
+        self.revisit_at = Instant::now() + REVISIT_EVERY;
+        let (max_wait, routes) = (self.config.max_wait, self.filling.rows.len());
+        self.spawn(async move {
+            let result = store.revisit(max_wait).await.map(Some);
+            (Some(store), Batch::new(routes), result)
         });
     }
 
@@ -403,15 +426,34 @@ impl Pipeline {
                 result
             }
         };
-        if let Some(committed) = result? {
+        if let Some(mut committed) = result? {
             self.progress.trouble(committed.dead_letters, &committed.reasons);
             self.progress.gaps(&batch.gaps);
             self.count(&committed, batch.gaps.len() as u64);
             batch.clear();
             self.spare = Some(batch);
             self.progress.tick(&self.report);
+            if let Some(why) = committed.halt.take().or_else(|| self.too_many(false)) {
+                return Err(Error::new(ErrorKind::BadEvent, why));
+            }
         }
         Ok(())
+    }
+
+    /// What to say if the run has left more dead letters behind than it may.
+    fn too_many(&self, at_the_end: bool) -> Option<String> {
+        let (dead, events) = (self.report.dead_letters, self.report.events_processed);
+        match self.config.bad_events {
+            BadEvents::KeepUpTo(max) if max.is_exceeded(dead, events, at_the_end) => Some(format!(
+                "stream {:?}: {dead} dead letters among {events} events of this run, more than the limit of {max}; what landed is kept. See `python -m sse_stream dead-letters list`",
+                self.report.stream
+            )),
+            BadEvents::Fail if dead > 0 => Some(format!(
+                "stream {:?}: {dead} events that had waited for a parent became dead letters and the policy is to fail; see `python -m sse_stream dead-letters list`",
+                self.report.stream
+            )),
+            _ => None,
+        }
     }
 
     fn count(&mut self, committed: &Committed, gaps: u64) {
@@ -419,10 +461,12 @@ impl Pipeline {
         report.events_processed += committed.events;
         report.duplicates += committed.duplicates;
         report.dead_letters += committed.dead_letters;
+        report.waiting += committed.waiting;
+        report.resumed += committed.resumed;
         report.ignored += committed.ignored;
         report.bytes += committed.bytes;
         report.gaps += gaps;
-        report.batches_processed += 1;
+        report.batches_processed += u64::from(committed.events > 0);
         report.first_offset = report.first_offset.or(committed.first);
         report.last_offset = committed.last.or(report.last_offset);
         for (table, rows) in &committed.rows {

@@ -2,6 +2,7 @@
 //! often than that.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use crate::batch::Gap;
@@ -67,12 +68,11 @@ impl Progress {
         }
         let rate = (report.events_processed - self.events) as f64 / elapsed.as_secs_f64();
         tracing::info!(
-            "{} events committed ({rate:.0}/s), offset {}, {} batches, {} duplicates, {} dead letters",
+            "{} events committed ({rate:.0}/s), offset {}, {} batches, {}",
             report.events_processed,
             report.position,
             report.batches_processed,
-            report.duplicates,
-            report.dead_letters
+            exceptions(report)
         );
         self.last = Instant::now();
         self.events = report.events_processed;
@@ -88,15 +88,28 @@ impl Progress {
             None => report.stop_reason.as_str().to_owned(),
         };
         tracing::info!(
-            "run ended ({end}): {} events in {seconds:.1} s ({:.0}/s), {} batches, {} duplicates, {} dead letters, next offset after {}",
+            "run ended ({end}): {} events in {seconds:.1} s ({:.0}/s), {} batches, {}, next offset after {}",
             report.events_processed,
             report.events_processed as f64 / seconds.max(0.001),
             report.batches_processed,
-            report.duplicates,
-            report.dead_letters,
+            exceptions(report),
             report.position
         );
     }
+}
+
+/// What did not simply land.
+fn exceptions(report: &Report) -> String {
+    let mut text =
+        format!("{} duplicates, {} dead letters", report.duplicates, report.dead_letters);
+    if report.waiting + report.resumed > 0 {
+        let _ = write!(
+            text,
+            ", {} began to wait for a parent, {} landed after waiting",
+            report.waiting, report.resumed
+        );
+    }
+    text
 }
 
 impl Notice {

@@ -30,13 +30,18 @@ impl StopReason {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub stream: String,
-    /// Events whose fate was committed: landed, duplicate, ignored or dead letter.
+    /// Events whose fate was committed: landed, waiting, duplicate, ignored or dead
+    /// letter.
     pub events_processed: u64,
     /// Rows inserted or changed, per table.
     pub rows: BTreeMap<String, u64>,
     /// Events that changed nothing because they had landed before.
     pub duplicates: u64,
     pub dead_letters: u64,
+    /// Events whose parent had not come: they wait in `sse_stream.waiting`.
+    pub waiting: u64,
+    /// Events that had waited, in this run or an earlier one, and landed.
+    pub resumed: u64,
     /// Events passed over by `unknown_events = ignore`.
     pub ignored: u64,
     /// Notices of missed events from the source.

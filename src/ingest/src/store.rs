@@ -1,22 +1,23 @@
 //! The only room that moves the offset: one session, one lock on the stream, one transaction per
 //! batch with its rows, its dead letters and its offset.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Fate};
 use crate::catalog::Catalog;
-use crate::config::{RunConfig, RunIdentity, Stop};
+use crate::config::{BadEvents, RunConfig, RunIdentity, Stop};
 use crate::connect::Session;
-use crate::dead_letters::{Address, BURY, bury};
 use crate::error::{Error, ErrorKind};
 use crate::history;
 use crate::host::Host;
-use crate::land::Lander;
+use crate::land::Past;
 use crate::lease::wait_for_lock;
 use crate::report::Report;
+use crate::settle::{Committed, Settler};
+use crate::waiting::Page;
 
 /// Where a stream stands, as stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,30 +37,13 @@ pub(crate) struct Footing {
     history_id: Option<i64>,
 }
 
-/// What one commit decided.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Committed {
-    pub(crate) events: u64,
-    pub(crate) duplicates: u64,
-    pub(crate) ignored: u64,
-    pub(crate) dead_letters: u64,
-    /// Reasons of dead letters, a few of each batch, for one log line.
-    pub(crate) reasons: BTreeSet<String>,
-    pub(crate) bytes: u64,
-    pub(crate) first: Option<i64>,
-    pub(crate) last: Option<i64>,
-    /// Rows inserted or changed, per table.
-    pub(crate) rows: HashMap<String, u64>,
-}
-
 /// The stream, held.
 pub(crate) struct Store {
     session: Session,
-    lander: Lander,
-    catalog: Catalog,
+    settler: Settler,
     stream: String,
     shard: i32,
-    run_id: String,
+    bad_events: BadEvents,
     fence: i64,
     offset: Offset,
     statements: Statements,
@@ -70,7 +54,6 @@ struct Statements {
     hold: Statement,
     advance: Statement,
     touch: Statement,
-    bury: Statement,
 }
 
 const READ: &str = "
@@ -130,22 +113,20 @@ impl Store {
         if !wait_for_lock(client, &stream, config, stop).await? {
             return Ok(None);
         }
-        let catalog = Catalog::read(client, &config.preset, |event| host.processor(event)).await?;
-        let lander = Lander::prepare(client.clone(), &catalog, host).await?;
+        let key = (stream.as_str(), config.shard, config.run.run_id.as_str());
+        let settler = Settler::prepare(client.clone(), &config.preset, host, key).await?;
         let doing = "cannot use the books in schema sse_stream";
         let failed = |error| Error::database(doing, error);
         let statements = Statements {
             hold: client.prepare(HOLD).await.map_err(failed)?,
             advance: client.prepare(ADVANCE).await.map_err(failed)?,
             touch: client.prepare(TOUCH).await.map_err(failed)?,
-            bury: client.prepare(BURY).await.map_err(failed)?,
         };
         Ok(Some(Self {
-            lander,
-            catalog,
+            settler,
             stream,
             shard: config.shard,
-            run_id: config.run.run_id.clone(),
+            bad_events: config.bad_events,
             fence: 0,
             offset: Offset::default(),
             statements,
@@ -159,7 +140,7 @@ impl Store {
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {
-        &self.catalog
+        self.settler.catalog()
     }
 
     pub(crate) fn stream(&self) -> &str {
@@ -320,43 +301,99 @@ impl Store {
     /// Commits a batch in one transaction: first the offset row is locked, which proves that the
     /// stream is still ours, then come rows and dead letters, and the offset moves last. On an
     /// error nothing of it stands.
+    ///
+    /// Where a bad event fails the run, only what comes before it is committed, with the reason to
+    /// end the run.
     pub(crate) async fn commit(&mut self, batch: &mut Batch) -> Result<Committed, Error> {
-        let position = batch.position.unwrap_or(self.offset.position);
-        let broke = |error| Error::database("the batch's transaction broke", error);
-        self.client().batch_execute("begin; set constraints all immediate").await.map_err(broke)?;
-        let result = self.fill(batch, position).await;
-        let committed = match result {
-            Ok(committed) => committed,
-            Err(error) => {
-                // Where the session is gone, the server has rolled back by itself.
-                let _ = self.client().batch_execute("rollback").await;
-                return Err(error);
+        loop {
+            if let Some((at, why)) = self.forbidden(batch) {
+                batch.cut(at, why);
             }
-        };
+            if batch.is_empty() {
+                return Ok(Committed { halt: batch.halt.clone(), ..Committed::default() });
+            }
+            if let Some(done) = self.try_commit(batch).await? {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// The first event that the policy does not let pass, and what to say about it.
+    fn forbidden(&self, batch: &Batch) -> Option<(usize, String)> {
+        if self.bad_events != BadEvents::Fail {
+            return None;
+        }
+        batch.events.iter().enumerate().find_map(|(at, event)| match &event.fate {
+            Fate::Dead(reason) => Some((
+                at,
+                format!(
+                    "stream {:?}: the event with id {:?} is bad ({}: {}) and the policy is to fail; nothing from it on was kept. Mend the source or the preset, or let it become a dead letter",
+                    self.stream,
+                    batch.source_id(event),
+                    reason.code,
+                    reason.text
+                ),
+            )),
+            _ => None,
+        })
+    }
+
+    /// `None` if the store found an event that the policy forbids; then nothing stands.
+    async fn try_commit(&mut self, batch: &mut Batch) -> Result<Option<Committed>, Error> {
+        let position = batch.position.unwrap_or(self.offset.position);
+        self.settler.begin().await?;
+        let mut filled = self.fill(batch, position).await;
+        if let Ok(done) = &mut filled {
+            done.halt = batch.halt.clone();
+        }
+        if filled.is_ok() && self.forbidden(batch).is_some() {
+            self.client().batch_execute("rollback").await.map_err(broke)?;
+            return Ok(None);
+        }
         // Kept in case the answer to COMMIT is lost.
-        batch.outcome = Some(committed.clone());
-        self.client().batch_execute("commit").await.map_err(broke)?;
+        batch.outcome = filled.as_ref().ok().cloned();
+        let done = self.end(filled).await?;
         self.offset.epoch = Some(batch.epoch.clone());
         self.offset.position = position;
         self.offset.high_water = self.offset.high_water.max(position);
-        Ok(committed)
+        Ok(Some(done))
     }
 
-    async fn fill(&self, batch: &mut Batch, position: i64) -> Result<Committed, Error> {
-        let held = self
-            .client()
-            .query(&self.statements.hold, &[&self.stream, &self.shard, &self.fence])
-            .await
-            .map_err(|error| Error::database("cannot lock the offset", error))?;
-        self.check_fence(held.len() as u64)?;
-        let mut rows = vec![0; self.catalog.routes.len()];
-        self.lander.land(batch, self.offset.high_water, &mut rows).await?;
-        let address = Address { stream: &self.stream, shard: self.shard, run_id: &self.run_id };
-        bury(self.client(), &self.statements.bury, &address, batch).await?;
+    /// Tries every waiting event again, whose parent something else may have brought, and gives up
+    /// those that have waited too long. A transaction for each page of them.
+    pub(crate) async fn revisit(&mut self, max_wait: Duration) -> Result<Committed, Error> {
+        let mut total = Committed::default();
+        let pages = self.settler.waiting().await?;
+        for page in &pages {
+            self.settler.begin().await?;
+            let filled = self.retry(page).await;
+            total.add(self.end(filled).await?);
+        }
+        if !pages.is_empty() {
+            self.settler.begin().await?;
+            let filled = self.give_up(max_wait).await;
+            total.add(self.end(filled).await?);
+        }
+        Ok(total)
+    }
+
+    async fn retry(&mut self, page: &Page) -> Result<Committed, Error> {
+        self.hold().await?;
+        self.settler.settle_page(page).await
+    }
+
+    async fn give_up(&mut self, max_wait: Duration) -> Result<Committed, Error> {
+        self.hold().await?;
+        self.settler.expire(max_wait).await
+    }
+
+    async fn fill(&mut self, batch: &mut Batch, position: i64) -> Result<Committed, Error> {
+        self.hold().await?;
+        let done = self.settler.settle(batch, Past::UpTo(self.offset.high_water)).await?;
         if self.offset.epoch.as_ref() != Some(&batch.epoch) {
             history::note_epoch(self.client(), (&self.stream, self.shard), &batch.epoch).await?;
         }
-        history::note_gaps(self.client(), &address, batch).await?;
+        history::note_gaps(self.client(), &self.settler.address(), batch).await?;
         let changed = self
             .client()
             .execute(
@@ -373,32 +410,33 @@ impl Store {
             .await
             .map_err(|error| Error::database("cannot move the offset", error))?;
         self.check_fence(changed)?;
-        Ok(self.count(batch, &rows))
+        Ok(done)
     }
 
-    fn count(&self, batch: &Batch, rows: &[u64]) -> Committed {
-        let mut done = Committed::default();
-        for event in &batch.events {
-            done.events += 1;
-            done.bytes += batch.data(event).len() as u64;
-            done.first = done.first.or(event.id);
-            done.last = event.id.or(done.last);
-            match &event.fate {
-                Fate::Pending | Fate::Landed => {}
-                Fate::Duplicate => done.duplicates += 1,
-                Fate::Ignored => done.ignored += 1,
-                Fate::Dead(reason) => {
-                    done.dead_letters += 1;
-                    if done.reasons.len() < 3 {
-                        done.reasons.insert(format!("{}: {}", reason.code, reason.text));
-                    }
-                }
+    /// Locks the offset row, which proves that the stream is still ours.
+    async fn hold(&self) -> Result<(), Error> {
+        let held = self
+            .client()
+            .query(&self.statements.hold, &[&self.stream, &self.shard, &self.fence])
+            .await
+            .map_err(|error| Error::database("cannot lock the offset", error))?;
+        self.check_fence(held.len() as u64)
+    }
+
+    /// Commits what stands in the transaction, or takes it back.
+    async fn end(&mut self, filled: Result<Committed, Error>) -> Result<Committed, Error> {
+        match filled {
+            Ok(done) => {
+                self.client().batch_execute("commit").await.map_err(broke)?;
+                self.settler.committed(&done);
+                Ok(done)
+            }
+            Err(error) => {
+                // Where the session is gone, the server has rolled back by itself.
+                let _ = self.client().batch_execute("rollback").await;
+                Err(error)
             }
         }
-        for (route, count) in self.catalog.routes.iter().zip(rows) {
-            *done.rows.entry(route.table.clone()).or_default() += count;
-        }
-        done
     }
 
     /// Closes the run's line in the history.
@@ -407,4 +445,8 @@ impl Store {
             history::end_run(self.client(), id, report, error).await;
         }
     }
+}
+
+fn broke(error: tokio_postgres::Error) -> Error {
+    Error::database("the batch's transaction broke", error)
 }

@@ -25,6 +25,7 @@ pub(crate) fn exception(error: &ingest::Error) -> PyErr {
         ErrorKind::Database => tree::DatabaseError::new_err(text),
         ErrorKind::Schema => tree::SchemaError::new_err(text),
         ErrorKind::OffsetConflict => tree::OffsetConflictError::new_err(text),
+        ErrorKind::BadEvent => tree::BadEventError::new_err(text),
         ErrorKind::Config => tree::ConfigError::new_err(text),
         _ => tree::SSEStreamError::new_err(text),
     }

@@ -1,18 +1,18 @@
 //! What becomes of the events of a slice: repetitions within it, and what the database says about
 //! the rest.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use super::{Exclusions, Lander, Prepared, pending_rows};
-use crate::batch::{Batch, Fate, Row};
+use super::{Exclusions, Lander, Past, Prepared, pending_rows};
+use crate::batch::{Batch, Fate, Missing, Row};
 use crate::decode::Reason;
 use crate::preset::Mode;
 
 /// What the database's answers mean for a slice.
 pub(super) enum Verdict {
-    /// These events cannot land; none, if all can.
-    Dead(Vec<(usize, Reason)>),
+    /// These events are dead or wait for a parent; none, if all can land.
+    Aside(BTreeMap<usize, Fate>),
     /// What comes before this event must land first.
     SplitAt(usize),
 }
@@ -24,7 +24,7 @@ impl Lander {
         &self,
         batch: &Batch,
         slice: &Range<usize>,
-        high_water: i64,
+        past: Past,
         out: &mut [Exclusions],
     ) -> Option<usize> {
         let mut split: Option<usize> = None;
@@ -33,11 +33,11 @@ impl Lander {
             let mut seen: HashMap<&[u8], &Row> = HashMap::new();
             for row in rows.within(slice) {
                 let event = &batch.events[row.event as usize];
-                if event.fate != Fate::Pending {
+                if event.fate != Fate::Pending || out[index].aside.contains(&row.event) {
                     continue;
                 }
                 if prepared.route.mode == Mode::Append {
-                    if event.id.is_none_or(|id| id <= high_water) {
+                    if past.knows(event.id) {
                         out[index].repeated.insert(row.event);
                     }
                     continue;
@@ -62,73 +62,118 @@ impl Lander {
     }
 
     /// Asks the database about the staged rows: what is already there, what contradicts what is
-    /// there, what lacks its parent. Returns the dead.
+    /// there, what lacks its parent.
     pub(super) async fn judge(
         &self,
         batch: &Batch,
         slice: &Range<usize>,
         out: &mut [Exclusions],
     ) -> Result<Verdict, tokio_postgres::Error> {
-        let mut dead: HashMap<usize, Reason> = HashMap::new();
+        let mut aside: BTreeMap<usize, Fate> = BTreeMap::new();
+        let mut orphans: Vec<Orphan<'_>> = Vec::new();
         for (index, prepared) in self.routes.iter().enumerate() {
-            let rows = pending_rows(batch, slice, index, &out[index]);
-            if rows.is_empty() {
+            if pending_rows(batch, slice, index, &out[index]).is_empty() {
                 continue;
             }
-            let table = &prepared.route.table;
             if let Some(statement) = &prepared.present {
                 for row in self.client.query(statement, &[]).await? {
                     let (event, same): (i32, bool) = (row.get(0), row.get(1));
                     if same {
                         out[index].present.insert(event);
                     } else if prepared.route.mode == Mode::Insert {
-                        dead.entry(event as usize).or_insert_with(|| conflict(prepared));
+                        aside.insert(event as usize, Fate::Dead(conflict(prepared)));
                     }
                 }
             }
-            if let Some(statement) = &prepared.orphans {
-                let orphans = self.client.query(statement, &[]).await?;
-                let parents = self.parents_in(batch, slice, index, out);
-                for row in orphans {
-                    let event: i32 = row.get(0);
-                    if !parents.contains(&(event as u32)) {
-                        dead.entry(event as usize).or_insert_with(|| missing_parent(prepared));
-                    }
+            if let (Some(statement), Some(parent)) = (&prepared.orphans, &prepared.route.parent) {
+                for row in self.client.query(statement, &[]).await? {
+                    let event = row.get::<_, i32>(0) as usize;
+                    let key = batch.rows[index]
+                        .of(event)
+                        .map(|row| fields_at(batch.rows[index].fields(&row), &parent.columns));
+                    orphans.push(Orphan {
+                        event,
+                        route: index,
+                        table: &parent.table,
+                        key: key.unwrap_or_default(),
+                        id: row.get(1),
+                    });
                 }
             }
             if let Some(statement) = &prepared.fill_state {
-                let inserted = self.keys_in(batch, slice, table, out);
-                let by_event: HashMap<u32, &[u8]> =
-                    rows.iter().map(|row| (row.event, batch.rows[index].key(row))).collect();
                 for row in self.client.query(statement, &[]).await? {
-                    let event: i32 = row.get(0);
+                    let event = row.get::<_, i32>(0);
                     let (found, free, same): (bool, bool, bool) =
                         (row.get(1), row.get(2), row.get(3));
                     if !found {
-                        let key = by_event.get(&(event as u32));
-                        if key.is_none_or(|key| !inserted.contains(key)) {
-                            dead.entry(event as usize).or_insert_with(|| missing_parent(prepared));
-                        }
+                        let key = batch.rows[index].of(event as usize);
+                        let key = key.map(|row| batch.rows[index].key(&row).to_vec());
+                        orphans.push(Orphan {
+                            event: event as usize,
+                            route: index,
+                            table: &prepared.route.table,
+                            key: key.unwrap_or_default(),
+                            id: row.get(4),
+                        });
                     } else if same {
                         out[index].present.insert(event);
                     } else if !free {
-                        dead.entry(event as usize).or_insert_with(|| conflict(prepared));
+                        aside.insert(event as usize, Fate::Dead(conflict(prepared)));
                     }
                 }
             }
         }
+        let lone = self.set_orphans_aside(batch, slice, orphans, out, &mut aside);
         // A processor may bring the parent: its events must be through before the child is judged.
-        let after_processor = dead
-            .iter()
-            .filter(|(event, reason)| {
-                reason.code == "missing_parent" && self.has_processor(batch, slice.start..**event)
-            })
-            .map(|(event, _)| *event)
-            .min();
+        let after_processor =
+            lone.into_iter().filter(|event| self.has_processor(batch, slice.start..*event)).min();
         Ok(match after_processor {
             Some(event) => Verdict::SplitAt(event),
-            None => Verdict::Dead(dead.into_iter().collect()),
+            None => Verdict::Aside(aside),
         })
+    }
+
+    /// Sets aside the orphans whose parent does not come in the same slice either. An orphan set
+    /// aside brings nothing to its own children, so this goes on until nothing changes. Returns
+    /// the events set aside.
+    fn set_orphans_aside(
+        &self,
+        batch: &Batch,
+        slice: &Range<usize>,
+        mut orphans: Vec<Orphan<'_>>,
+        out: &[Exclusions],
+        aside: &mut BTreeMap<usize, Fate>,
+    ) -> HashSet<usize> {
+        let mut lone = HashSet::new();
+        orphans.retain(|orphan| !aside.contains_key(&orphan.event));
+        while !orphans.is_empty() {
+            let mut keys: HashMap<&str, HashSet<&[u8]>> = HashMap::new();
+            for orphan in &orphans {
+                keys.entry(orphan.table)
+                    .or_insert_with(|| self.keys_in(batch, slice, orphan.table, out, aside));
+            }
+            let (brought, left): (Vec<_>, Vec<_>) =
+                orphans.into_iter().partition(|o| keys[o.table].contains(&o.key[..]));
+            if left.is_empty() {
+                break;
+            }
+            for orphan in left {
+                lone.insert(orphan.event);
+                let prepared = &self.routes[orphan.route];
+                aside.entry(orphan.event).or_insert_with(|| match prepared.route.is_for_all() {
+                    // Without its row for `*` an event would leave no trace while it waits.
+                    true => Fate::Dead(missing_parent(prepared, orphan.table)),
+                    false => Fate::Waiting(Missing {
+                        table: orphan.table.to_owned(),
+                        key: orphan.key,
+                        id: orphan.id,
+                    }),
+                });
+            }
+            orphans = brought;
+            orphans.retain(|orphan| !aside.contains_key(&orphan.event));
+        }
+        lone
     }
 
     /// Whether an event of this range waits for its processor.
@@ -171,36 +216,27 @@ impl Lander {
         slice: &Range<usize>,
         table: &str,
         out: &[Exclusions],
+        aside: &BTreeMap<usize, Fate>,
     ) -> HashSet<&'b [u8]> {
         let mut keys = HashSet::new();
         for (index, prepared) in self.routes.iter().enumerate() {
             if prepared.route.table == table && prepared.present.is_some() {
                 let rows = pending_rows(batch, slice, index, &out[index]);
-                keys.extend(rows.iter().map(|row| batch.rows[index].key(row)));
+                let landing = rows.iter().filter(|row| !aside.contains_key(&(row.event as usize)));
+                keys.extend(landing.map(|row| batch.rows[index].key(row)));
             }
         }
         keys
     }
+}
 
-    /// Events of a route whose parent row comes in the same slice.
-    fn parents_in(
-        &self,
-        batch: &Batch,
-        slice: &Range<usize>,
-        index: usize,
-        out: &[Exclusions],
-    ) -> HashSet<u32> {
-        let Some(parent) = &self.routes[index].route.parent else { return HashSet::new() };
-        let keys = self.keys_in(batch, slice, &parent.table, out);
-        pending_rows(batch, slice, index, &out[index])
-            .iter()
-            .filter(|row| {
-                let wanted = fields_at(batch.rows[index].fields(row), &parent.columns);
-                keys.contains(&wanted[..])
-            })
-            .map(|row| row.event)
-            .collect()
-    }
+/// A staged row whose parent the database does not have.
+struct Orphan<'a> {
+    event: usize,
+    route: usize,
+    table: &'a str,
+    key: Vec<u8>,
+    id: String,
 }
 
 /// The encoded fields at some places of a row, one after the other.
@@ -227,12 +263,9 @@ fn conflict(prepared: &Prepared) -> Reason {
     )
 }
 
-fn missing_parent(prepared: &Prepared) -> Reason {
-    let (table, of) = match &prepared.route.parent {
-        Some(parent) => (&parent.table, prepared.route.table.as_str()),
-        None => (&prepared.route.table, "the update"),
-    };
-    Reason::new("missing_parent", format!("{table} has no row for the one that {of} refers to"))
+fn missing_parent(prepared: &Prepared, parent: &str) -> Reason {
+    let text = format!("{parent} has no row for the one that {} refers to", prepared.route.table);
+    Reason::new("missing_parent", text)
 }
 
 /// The reason for a dead letter, where the database refused the data rather than the session.

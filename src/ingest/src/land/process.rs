@@ -1,7 +1,7 @@
 //! Events with a processor: their rows for `*` and the call, one savepoint each.
 
 use super::judge::refusal;
-use super::{Exclusions, Lander};
+use super::{Exclusions, Lander, Past};
 use crate::batch::{Batch, Fate};
 use crate::cursor::Cursor;
 use crate::decode::Reason;
@@ -15,7 +15,7 @@ impl Lander {
         &self,
         batch: &Batch,
         event: usize,
-        high_water: i64,
+        past: Past,
         out: &[Exclusions],
         changed: &mut [u64],
     ) -> Result<Fate, tokio_postgres::Error> {
@@ -30,7 +30,7 @@ impl Lander {
         let known = if keyed.clone().next().is_some() {
             keyed.all(is_old)
         } else {
-            batch.events[event].id.is_none_or(|id| id <= high_water)
+            past.knows(batch.events[event].id)
         };
         if known {
             return Ok(Fate::Duplicate);

@@ -12,9 +12,10 @@ pub(crate) struct RouteSql {
     pub(crate) copy: String,
     /// Staged rows whose key the table already has: event, and whether the content is the same.
     pub(crate) present: Option<String>,
-    /// Staged rows for `update`: event, whether the row exists, may be filled, is already filled.
+    /// Staged rows for `update`: event, whether the row exists, may be filled, is already filled,
+    /// and the key as text.
     pub(crate) fill_state: Option<String>,
-    /// Staged rows whose parent the database does not have.
+    /// Staged rows whose parent the database does not have: event, and the parent's key as text.
     pub(crate) orphans: Option<String>,
     /// Moves staged rows into the table, all but the events in `$1` (or only them, for `only`).
     pub(crate) land: String,
@@ -33,11 +34,16 @@ fn qualified(table: &str) -> String {
     }
 }
 
+/// The staging table of a route.
+pub(super) fn stage_table(index: usize) -> String {
+    format!("pg_temp.stage_{index}")
+}
+
 impl RouteSql {
     /// `fills` are columns of update routes whose values travel with this route's rows when both
     /// stand in one batch: name and type.
     pub(crate) fn new(index: usize, route: &Route, fills: &[(String, String)]) -> Self {
-        let stage = format!("pg_temp.stage_{index}");
+        let stage = stage_table(index);
         let table = qualified(&route.table);
         let names: Vec<String> = route.columns.iter().map(|column| ident(&column.name)).collect();
         let (key, rest) = names.split_at(route.key_len);
@@ -93,9 +99,10 @@ impl RouteSql {
                 .map(|name| format!("(f.{name} is null or f.{name} is not distinct from s.{name})"))
                 .collect();
             format!(
-                "select s._event, f.found is not null, {}, {} from {stage} s left join lateral {} f on true",
+                "select s._event, f.found is not null, {}, {}, {} from {stage} s left join lateral {} f on true",
                 free.join(" and "),
                 same("f"),
+                as_text(key.iter().map(|name| (name.clone(), name.clone()))),
                 found(&kept)
             )
         });
@@ -108,7 +115,8 @@ impl RouteSql {
                 .map(|(name, reference)| format!("p.{} = s.{name}", ident(reference)))
                 .collect();
             format!(
-                "select s._event from {stage} s where {} and (select true from {} p where {} limit 1) is null",
+                "select s._event, {} from {stage} s where {} and (select true from {} p where {} limit 1) is null",
+                as_text(columns.iter().zip(&parent.references).map(|(name, reference)| (ident(reference), (*name).clone()))),
                 set.join(" and "),
                 qualified(&parent.table),
                 matches.join(" and ")
@@ -149,6 +157,16 @@ impl RouteSql {
             orphans,
         }
     }
+}
+
+/// An expression that shows staged columns under some names: `order_id=1, line=2`.
+fn as_text(columns: impl Iterator<Item = (String, String)>) -> String {
+    let parts: Vec<String> = columns
+        .map(|(shown, staged)| {
+            format!("'{}=' || s.{staged}::text", shown.trim_matches('"').replace('\'', "''"))
+        })
+        .collect();
+    format!("concat_ws(', ', {})", parts.join(", "))
 }
 
 fn upsert_tail(table: &str, key: &[String], rest: &[String]) -> String {

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod landing;
+mod order;
 mod ownership;
+mod policy;
 mod processors;
 mod recovery;
 mod runs;
 mod schema;
 mod support;
+mod waiting;

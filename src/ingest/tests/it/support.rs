@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ingest::{
-    BatchConfig, DatabaseConfig, Error, Host, Limits, Migration, NoHost, Preset, Report, RunConfig,
-    RunIdentity, SourceKind, Stop, UnknownEvents,
+    BadEvents, BatchConfig, DatabaseConfig, Error, Host, Limits, Migration, NoHost, Preset, Report,
+    RunConfig, RunIdentity, SourceKind, Stop, UnknownEvents,
 };
 
 pub(crate) const SCHEMA: &str = "
@@ -148,6 +148,11 @@ impl Db {
             );
         }
         all
+    }
+
+    pub(crate) async fn waiting(&self) -> Vec<String> {
+        self.list("select event_offset, parent_table, parent_id from sse_stream.waiting order by 1")
+            .await
     }
 
     pub(crate) async fn dead(&self) -> Vec<String> {
@@ -320,6 +325,8 @@ pub(crate) fn config(db: &Db, script: &Script) -> RunConfig {
         limits: Limits { timeout: Some(Duration::from_secs(20)), ..Limits::default() },
         batch: BatchConfig { events: 1000, linger: Duration::from_millis(50), max_bytes: 4 << 20 },
         unknown_events: UnknownEvents::DeadLetter,
+        bad_events: BadEvents::Keep,
+        max_wait: Duration::from_secs(3600),
         lease_timeout: Duration::from_secs(10),
         progress_every: Duration::from_secs(5),
         run: RunIdentity { owner: "test".into(), run_id: "r1".into(), ..RunIdentity::default() },
