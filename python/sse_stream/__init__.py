@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import (
+        BadEventError,
         ConfigError,
         DatabaseError,
         OffsetConflictError,
@@ -31,6 +32,7 @@ _HOMES = {
     "event_processor": "processors",
     "create_custom_event_processor": "processors",
     "SSEStreamError": "errors",
+    "BadEventError": "errors",
     "SourceError": "errors",
     "SourceRejectedError": "errors",
     "ProtocolError": "errors",
@@ -41,6 +43,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BadEventError",
     "ConfigError",
     "DatabaseError",
     "OffsetConflictError",

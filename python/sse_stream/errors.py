@@ -7,6 +7,7 @@ succeed later; the operator turns the others into a failure without retry.
 from __future__ import annotations
 
 __all__ = [
+    "BadEventError",
     "ConfigError",
     "DatabaseError",
     "OffsetConflictError",
@@ -52,6 +53,10 @@ class OffsetConflictError(SSEStreamError):
     """Another run still owned the stream when the lease time was over."""
 
     transient = True
+
+
+class BadEventError(SSEStreamError):
+    """Bad events ended the run by policy; what landed before them is kept."""
 
 
 class ConfigError(SSEStreamError, ValueError):

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SSEStreamOperator"]
 
-_UNKNOWN_EVENTS = ("dead_letter", "raw_only", "ignore")
-_SOURCE_KINDS = ("stream", "poll")
+_CHOICES = {
+    "source_kind": ("stream", "poll"),
+    "unknown_events": ("dead_letter", "raw_only", "ignore"),
+    "on_bad_event": ("dead_letter", "fail"),
+}
 _PROGRESS_SECONDS = 5.0
 # Far above any use, and still a number that every part of the engine can hold.
 _LARGEST = 2**53
@@ -60,6 +63,12 @@ class SSEStreamOperator(BaseOperator):
     :param max_batch_bytes: bound on the memory of one batch
     :param idle_timeout_seconds: end the run after this time without an event, None for never
     :param unknown_events: ``dead_letter``, ``raw_only`` or ``ignore``: events no route names
+    :param on_bad_event: ``dead_letter`` keeps a bad event with the reason and goes on; ``fail``
+        keeps what came before it, fails without a retry and meets it again next time
+    :param max_dead_letters: fail the run, keeping what landed, when it leaves more than this many
+        dead letters (an int), or more than this share of its events (a float below 1)
+    :param max_wait_hours: how long a child may wait for its parent in ``sse_stream.waiting`` before
+        it becomes a dead letter
     :param lease_timeout_seconds: how long to wait for another run to give up the stream; by
         default the run time plus a minute
     """
@@ -90,6 +99,9 @@ class SSEStreamOperator(BaseOperator):
         max_batch_bytes: int = 4 << 20,
         idle_timeout_seconds: float | None = None,
         unknown_events: str = "dead_letter",
+        on_bad_event: str = "dead_letter",
+        max_dead_letters: int | float | None = None,
+        max_wait_hours: float = 24,
         lease_timeout_seconds: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -109,6 +121,9 @@ class SSEStreamOperator(BaseOperator):
         self.max_batch_bytes = max_batch_bytes
         self.idle_timeout_seconds = idle_timeout_seconds
         self.unknown_events = unknown_events
+        self.on_bad_event = on_bad_event
+        self.max_dead_letters = max_dead_letters
+        self.max_wait_hours = max_wait_hours
         self.lease_timeout_seconds = lease_timeout_seconds
         self._stop: StopFlag | None = None
         # What is wrong already is said when the DAG is parsed; templates are checked at start.
@@ -183,10 +198,19 @@ class SSEStreamOperator(BaseOperator):
             "linger_ms": self.linger_ms,
             "max_batch_bytes": self.max_batch_bytes,
             "unknown_events": self.unknown_events,
+            "on_bad_event": self.on_bad_event,
+            **self._dead_letter_limit(),
+            "max_wait_seconds": self.max_wait_hours * 3600,
             "lease_timeout_seconds": lease,
             "progress_seconds": _PROGRESS_SECONDS,
             "run": _identity(context),
         }
+
+    def _dead_letter_limit(self) -> dict[str, Any]:
+        if self.max_dead_letters is None:
+            return {}
+        share = isinstance(self.max_dead_letters, float)
+        return {"max_dead_letter_share" if share else "max_dead_letters": self.max_dead_letters}
 
     def _variable(self, stream: str) -> str | None:
         if self.offset_variable != _DERIVED:
@@ -211,10 +235,13 @@ class SSEStreamOperator(BaseOperator):
 
     def _check(self) -> None:
         problem = None
-        if self.unknown_events not in _UNKNOWN_EVENTS:
-            problem = f"unknown_events is not one of {', '.join(_UNKNOWN_EVENTS)}"
-        elif self.source_kind not in _SOURCE_KINDS:
-            problem = f"source_kind is not one of {', '.join(_SOURCE_KINDS)}"
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                problem = f"{name} is not one of {', '.join(choices)}"
+        if self.max_dead_letters is not None and not _is_limit(self.max_dead_letters):
+            problem = "max_dead_letters is not a whole number, a share below 1.0 or None"
+        if not _is_seconds(self.max_wait_hours):
+            problem = "max_wait_hours is not a positive number of hours"
         for name in ("batch_size", "linger_ms", "max_batch_bytes"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LARGEST:
@@ -260,6 +287,12 @@ def _engine_log(level: int, target: str, message: str) -> None:
 def _is_seconds(value: Any) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and 0 < value < _LARGEST
+
+
+def _is_limit(value: Any) -> bool:
+    if isinstance(value, float):
+        return 0 <= value < 1
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
 
 
 def _is_name(value: Any) -> bool:

@@ -16,6 +16,7 @@ from airflow.models import DAG
 from airflow.models.connection import Connection
 
 from sse_stream import (
+    BadEventError,
     ConfigError,
     DatabaseError,
     OffsetConflictError,
@@ -140,8 +141,19 @@ def test_a_run_gets_source_database_preset_and_limits(engine: Engine) -> None:
     assert config["stream"] == "restaurant"
     assert (config["max_events"], config["timeout_seconds"]) == (5000, 300)
     assert config["batch_events"] == 50
-    assert config["unknown_events"] == "dead_letter"
+    assert (config["unknown_events"], config["on_bad_event"]) == ("dead_letter", "dead_letter")
+    assert config["max_wait_seconds"] == 24 * 3600
+    assert not {"max_dead_letters", "max_dead_letter_share"} & set(config)
     assert config["lease_timeout_seconds"] == 360
+
+
+def test_bad_events_follow_the_policy(engine: Engine) -> None:
+    _operator(on_bad_event="fail", max_dead_letters=0, max_wait_hours=0.5).execute({})
+    assert engine.config["on_bad_event"] == "fail"
+    assert engine.config["max_dead_letters"] == 0
+    assert engine.config["max_wait_seconds"] == 1800
+    _operator(max_dead_letters=0.05).execute({})
+    assert engine.config["max_dead_letter_share"] == 0.05
 
 
 def test_the_result_holds_the_originals_four_and_more(engine: Engine) -> None:
@@ -211,6 +223,12 @@ def test_none_is_no_limit_also_as_rendered_text(engine: Engine) -> None:
         ("headers", {5: "X"}),
         ("headers", ["X: 5"]),
         ("unknown_events", "drop"),
+        ("on_bad_event", "skip"),
+        ("max_dead_letters", -1),
+        ("max_dead_letters", 1.0),
+        ("max_dead_letters", True),
+        ("max_dead_letters", "few"),
+        ("max_wait_hours", 0),
         ("source_kind", "websocket"),
         ("event_processors", {"a": "no function"}),
         ("event_processors", [lambda cursor, event, payload: None]),
@@ -235,7 +253,9 @@ def test_a_template_that_renders_to_nonsense_fails_without_retry(engine: Engine)
         operator.execute({})
 
 
-@pytest.mark.parametrize("error", [SourceRejectedError, ProtocolError, SchemaError, ConfigError])
+@pytest.mark.parametrize(
+    "error", [SourceRejectedError, ProtocolError, SchemaError, ConfigError, BadEventError]
+)
 def test_what_a_retry_cannot_mend_fails_at_once(engine: Engine, error: type[Exception]) -> None:
     def fail() -> None:
         raise error("table x is missing; run migrate")

@@ -28,6 +28,11 @@ const STOP_GRACE: Duration = Duration::from_millis(600);
 /// How long the end of a run waits for the database: for its last commit, and to close its books.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the database may take for one commit before its session is taken for dead, and after
+/// what time the log says that it is slow.
+const SESSION_PATIENCE: Duration = Duration::from_secs(60);
+const SLOW_AFTER: Duration = Duration::from_secs(5);
+
 /// How long a run goes on trying to reach the database again: this long beyond its deadline, or
 /// this long where it has none.
 const RECOVERY_GRACE: Duration = Duration::from_secs(15);
@@ -254,8 +259,11 @@ impl Pipeline {
         batch.epoch = self.intake.epoch().to_owned();
         self.since = None;
         self.heard = false;
+        // A processor may take its time; the database may not.
+        let own = batch.events.iter().any(|event| self.host.processor(batch.event_type(event)));
+        let patience = if own { Duration::MAX } else { SESSION_PATIENCE };
         self.spawn(async move {
-            let result = store.commit(&mut batch).await.map(Some);
+            let result = patiently(patience, store.commit(&mut batch)).await.map(Some);
             (Some(store), batch, result)
         });
     }
@@ -274,7 +282,7 @@ impl Pipeline {
         let Some(mut store) = self.store.take() else { return };
         self.heard = false;
         self.spawn(async move {
-            let result = store.touch().await.map(|()| None);
+            let result = patiently(SESSION_PATIENCE, store.touch()).await.map(|()| None);
             (Some(store), Batch::default(), result)
         });
     }
@@ -512,6 +520,24 @@ impl Pipeline {
         }
         Ok(self.report)
     }
+}
+
+/// Waits for the database, says so when it takes long, and gives the session up in the end.
+async fn patiently<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::pin!(work);
+    let started = Instant::now();
+    if let Ok(done) = tokio::time::timeout(SLOW_AFTER.min(patience), &mut work).await {
+        return done;
+    }
+    tracing::warn!(
+        "the database has not answered for {} s (a lock, a hung server or network?); waiting on",
+        SLOW_AFTER.as_secs()
+    );
+    let done = tokio::time::timeout(patience.saturating_sub(started.elapsed()), work).await;
+    done.unwrap_or_else(|_| Err(no_answer("commit; its session is given up")))
 }
 
 fn no_answer(what: &str) -> Error {

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::store::{Footing, Store};
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Connects until it succeeds, `until` passes or `stop` is set, and takes the stream back. The
 /// error that remains is the last one, or `OffsetConflict` if another run owns the stream now.

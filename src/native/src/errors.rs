@@ -13,6 +13,7 @@ mod tree {
     pyo3::import_exception!(sse_stream.errors, DatabaseError);
     pyo3::import_exception!(sse_stream.errors, SchemaError);
     pyo3::import_exception!(sse_stream.errors, OffsetConflictError);
+    pyo3::import_exception!(sse_stream.errors, BadEventError);
     pyo3::import_exception!(sse_stream.errors, ConfigError);
 }
 

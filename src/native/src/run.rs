@@ -70,6 +70,8 @@ fn as_json(report: &Report) -> serde_json::Value {
         "rows": report.rows,
         "duplicates": report.duplicates,
         "dead_letters": report.dead_letters,
+        "waiting": report.waiting,
+        "resumed": report.resumed,
         "ignored": report.ignored,
         "gaps": report.gaps,
         "bytes": report.bytes,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ingest::{
-    BatchConfig, DatabaseConfig, Limits, Preset, RunConfig, RunIdentity, SourceKind, UnknownEvents,
+    BadEvents, BatchConfig, DatabaseConfig, Limits, MaxDeadLetters, Preset, RunConfig, RunIdentity,
+    SourceKind, UnknownEvents,
 };
 use pyo3::PyResult;
 use serde::Deserialize;
@@ -36,6 +37,14 @@ pub(crate) struct Settings {
     max_batch_bytes: Option<usize>,
     #[serde(default)]
     unknown_events: Unknown,
+    #[serde(default)]
+    on_bad_event: OnBadEvent,
+    #[serde(default)]
+    max_dead_letters: Option<u64>,
+    #[serde(default)]
+    max_dead_letter_share: Option<f64>,
+    #[serde(default = "day")]
+    max_wait_seconds: f64,
     #[serde(default = "minute")]
     lease_timeout_seconds: f64,
     #[serde(default = "five")]
@@ -78,6 +87,14 @@ enum Unknown {
     Ignore,
 }
 
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum OnBadEvent {
+    #[default]
+    DeadLetter,
+    Fail,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 struct Identity {
@@ -88,6 +105,10 @@ struct Identity {
     try_number: i32,
     log_url: String,
     owner: String,
+}
+
+fn day() -> f64 {
+    86_400.0
 }
 
 fn minute() -> f64 {
@@ -107,6 +128,13 @@ impl Settings {
 
     fn into_run(self) -> PyResult<RunConfig> {
         let defaults = BatchConfig::default();
+        let bad_events =
+            match (self.on_bad_event, self.max_dead_letters, self.max_dead_letter_share) {
+                (OnBadEvent::Fail, ..) => BadEvents::Fail,
+                (_, Some(count), _) => BadEvents::KeepUpTo(MaxDeadLetters::Count(count)),
+                (_, _, Some(share)) => BadEvents::KeepUpTo(MaxDeadLetters::Share(share)),
+                _ => BadEvents::Keep,
+            };
         Ok(RunConfig {
             source_kind: match self.source.kind {
                 Kind::Stream => SourceKind::Stream,
@@ -132,6 +160,8 @@ impl Settings {
                 Unknown::RawOnly => UnknownEvents::RawOnly,
                 Unknown::Ignore => UnknownEvents::Ignore,
             },
+            bad_events,
+            max_wait: seconds("max_wait_seconds", self.max_wait_seconds)?,
             lease_timeout: seconds("lease_timeout_seconds", self.lease_timeout_seconds)?,
             progress_every: seconds("progress_seconds", self.progress_seconds)?,
             run: RunIdentity {
