@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._airflow import AirflowFailException, BaseOperator, read_variable, write_variable
@@ -234,28 +234,14 @@ class SSEStreamOperator(BaseOperator):
         return number
 
     def _check(self) -> None:
-        problem = None
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                problem = f"{name} is not one of {', '.join(choices)}"
-        if self.max_dead_letters is not None and not _is_limit(self.max_dead_letters):
-            problem = "max_dead_letters is not a whole number, a share below 1.0 or None"
-        if not _is_seconds(self.max_wait_hours):
-            problem = "max_wait_hours is not a positive number of hours"
-        for name in ("batch_size", "linger_ms", "max_batch_bytes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LARGEST:
-                problem = f"{name} is not a positive whole number"
-        for name in ("idle_timeout_seconds", "lease_timeout_seconds"):
-            value = getattr(self, name)
-            if value is not None and not _is_seconds(value):
-                problem = f"{name} is not a positive number of seconds or None"
-        for name in ("stream", "offset_variable"):
-            value = getattr(self, name)
-            if value is not None and not _is_name(value):
-                problem = f"{name} is not a text of printable characters or None"
-        if problem:
-            raise ConfigError(f"{problem} (task {self.task_id!r})")
+                raise ConfigError(
+                    f"{name} of task {self.task_id!r} is not one of {', '.join(choices)}"
+                )
+        for name, (is_right, wanted) in _KINDS.items():
+            if not is_right(getattr(self, name)):
+                raise ConfigError(f"{name} of task {self.task_id!r} is not {wanted}")
 
 
 class _Host:
@@ -284,19 +270,41 @@ def _engine_log(level: int, target: str, message: str) -> None:
     _engine_logger.log(level, "%s: %s", target, message)
 
 
-def _is_seconds(value: Any) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and 0 < value < _LARGEST
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST
 
 
 def _is_limit(value: Any) -> bool:
     if isinstance(value, float):
         return 0 <= value < 1
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+    return value is None or (value == 0 and value is not False) or _is_count(value)
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
+def _is_positive(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 < value < _LARGEST
+
+
+def _is_positive_or_none(value: Any) -> bool:
+    return value is None or _is_positive(value)
+
+
+def _is_name_or_none(value: Any) -> bool:
+    is_name = isinstance(value, str) and bool(value.strip()) and value.isprintable()
+    return value is None or is_name
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "batch_size": (_is_count, "a positive whole number"),
+    "linger_ms": (_is_count, "a positive whole number"),
+    "max_batch_bytes": (_is_count, "a positive whole number"),
+    "max_dead_letters": (_is_limit, "a whole number, a share below 1.0 or None"),
+    "max_wait_hours": (_is_positive, "a positive number of hours"),
+    "idle_timeout_seconds": (_is_positive_or_none, "a positive number of seconds or None"),
+    "lease_timeout_seconds": (_is_positive_or_none, "a positive number of seconds or None"),
+    "stream": (_is_name_or_none, "a text of printable characters or None"),
+    "offset_variable": (_is_name_or_none, "a text of printable characters or None"),
+}
 
 
 def _is_template(value: Any) -> bool:

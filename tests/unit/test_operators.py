@@ -227,6 +227,7 @@ def test_none_is_no_limit_also_as_rendered_text(engine: Engine) -> None:
         ("max_dead_letters", -1),
         ("max_dead_letters", 1.0),
         ("max_dead_letters", True),
+        ("max_dead_letters", False),
         ("max_dead_letters", "few"),
         ("max_wait_hours", 0),
         ("source_kind", "websocket"),
