@@ -8,6 +8,7 @@ mod request;
 mod response;
 mod signal;
 mod silence;
+mod tls;
 mod transport;
 
 use std::future::Future;
@@ -18,7 +19,7 @@ use reqwest::Response;
 use reqwest::header::{LOCATION, RETRY_AFTER};
 use tokio::time::{Instant, sleep_until};
 
-pub use config::{Backoff, ClientConfig};
+pub use config::{Backoff, ClientConfig, Tls};
 pub use error::{Error, ErrorKind};
 pub use pages::{Page, Pages};
 pub use signal::{Connected, Disconnected, Signal};
@@ -27,13 +28,14 @@ use crate::{Item, Parser};
 use request::{Target, shown};
 use response::{advice, check_content};
 use silence::Silence;
+use transport::Transport;
 
 /// A stream that is kept open: reconnects, resumes at the last event id, backs off.
 ///
 /// It needs a tokio runtime with I/O and time only while [`Client::advance`] is awaited.
 pub struct Client {
     config: ClientConfig,
-    http: reqwest::Client,
+    http: Transport,
     target: Target,
     parser: Parser,
     /// The server's last `retry`; it outlives the connection.
@@ -76,7 +78,7 @@ impl Client {
     /// `Config` for an unusable URL, header or method, `Protocol` for an id that no request can
     /// carry.
     pub fn new(config: ClientConfig) -> Result<Client, Error> {
-        let http = transport::http_client(&config)?;
+        let http = Transport::new(&config)?;
         let target = Target::new(&config, &http)?;
         let id = config.last_event_id.as_deref().unwrap_or_default();
         request::check_id(&target.url, id)?;
@@ -189,7 +191,7 @@ impl Client {
         self.parser = Parser::with_last_event_id(self.config.limits, &id);
         let request = target.request(&id).map_err(|error| self.fail(error))?;
         tracing::debug!(url = %shown(&target.url), attempt = self.failures + 1, "connecting");
-        let http = self.http.clone();
+        let http = self.http.to(&target).clone();
         self.state = State::Asking(Box::new(Asking {
             answer: Box::pin(async move { http.execute(request).await }),
             target,
@@ -259,17 +261,11 @@ impl Client {
     }
 
     fn broken(&mut self, at: &str, error: reqwest::Error) -> Result<Signal, Error> {
-        let error = error.without_url();
-        let cause = transport::chain(&error);
-        if transport::is_bad_certificate(&error) {
-            let message = format!(
-                "{at}: the server's certificate is refused ({cause}); correct the url or install \
-                 the authority that signed it"
-            );
-            return Err(self.fail(Error::new(ErrorKind::Rejected, message)));
+        let error = transport::failure(at, error);
+        if !error.is_transient() {
+            return Err(self.fail(error));
         }
-        let reason = format!("{at}: the connection failed ({cause})");
-        self.disconnected(ErrorKind::Network, reason, true, None)
+        self.disconnected(error.kind(), error.to_string(), true, None)
     }
 
     fn silent(&mut self, at: &str, what: &str, limit: Duration) -> Result<Signal, Error> {

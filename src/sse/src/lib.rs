@@ -12,5 +12,6 @@ mod client;
 #[cfg(feature = "client")]
 pub use client::{
     Backoff, Client, ClientConfig, Connected, Disconnected, Error, ErrorKind, Page, Pages, Signal,
+    Tls,
 };
 pub use parser::{Event, Item, Limits, Oversize, Parser};

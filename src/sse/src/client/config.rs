@@ -1,5 +1,6 @@
 //! What a caller may set; plain values with defaults that suit a data feed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +13,8 @@ use crate::Limits;
 pub struct ClientConfig {
     /// The stream, `http` or `https`. A user name and password in it become basic credentials.
     pub url: String,
-    /// Further request headers. Those that look like credentials (`Authorization`, `Cookie`,
-    /// names with `auth`, `token`, `key` or `secret` in them) never follow a redirect to another
+    /// Further request headers. Any of them may be a credential, whatever its name, so none but
+    /// `Accept`, `Cache-Control`, `Content-Type` and `User-Agent` follows a redirect to another
     /// scheme, host or port.
     pub headers: Vec<(String, String)>,
     /// Where the first connection starts, as opaque bytes; `None` or empty sends no header.
@@ -23,6 +24,8 @@ pub struct ClientConfig {
     /// Longest silence before the connection counts as dead; any byte ends a silence,
     /// heartbeat comments included. Default 30 s.
     pub read_timeout: Duration,
+    /// Whom to trust and what to show, for `https`.
+    pub tls: Tls,
     /// Waiting between attempts.
     pub backoff: Backoff,
     /// Bounds of the parser's memory.
@@ -50,6 +53,7 @@ impl ClientConfig {
             last_event_id: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
+            tls: Tls::default(),
             backoff: Backoff::default(),
             limits: Limits::default(),
             max_redirects: 10,
@@ -62,7 +66,7 @@ impl ClientConfig {
     }
 }
 
-/// Never shows header values, the body, or what stands in the URL's user info and query.
+/// Never shows header values, the body, certificates, or what stands in the URL's user info and query.
 impl std::fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
@@ -77,6 +81,18 @@ impl std::fmt::Debug for ClientConfig {
             .field("max_attempts", &self.max_attempts)
             .finish_non_exhaustive()
     }
+}
+
+/// Certificates, as paths of PEM files. The server's is always verified.
+#[derive(Clone, Default)]
+pub struct Tls {
+    /// The authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, followed by those that lead to its authority. It is not shown where a
+    /// redirect led to another scheme, host or port.
+    pub client_cert: Option<PathBuf>,
+    /// The private key of `client_cert`, not encrypted.
+    pub client_key: Option<PathBuf>,
 }
 
 /// Exponential back-off: `initial`, doubled with every consecutive failure, at most `max`.

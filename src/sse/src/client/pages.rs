@@ -6,12 +6,13 @@ use reqwest::header::LOCATION;
 
 use super::request::{Target, shown};
 use super::response::advice;
-use super::{ClientConfig, Connected, Error, ErrorKind, transport};
+use super::transport::{self, Transport};
+use super::{ClientConfig, Connected, Error, ErrorKind};
 
 /// Fetches pages with the configuration of a stream: the same headers, redirects, TLS and limits.
 pub struct Pages {
     config: ClientConfig,
-    http: reqwest::Client,
+    http: Transport,
     target: Target,
     max_bytes: usize,
 }
@@ -29,7 +30,7 @@ impl Pages {
     /// `Config` for an unusable URL, header or method.
     pub fn new(mut config: ClientConfig, max_bytes: usize) -> Result<Pages, Error> {
         config.headers.push(("Accept".into(), "application/json".into()));
-        let http = transport::http_client(&config)?;
+        let http = Transport::new(&config)?;
         let target = Target::new(&config, &http)?;
         Ok(Pages { config, http, target, max_bytes })
     }
@@ -53,11 +54,9 @@ impl Pages {
     async fn follow(&self, mut target: Target) -> Result<Page, Error> {
         for _ in 0..=self.config.max_redirects {
             let at = shown(&target.url);
-            let failed = |error: reqwest::Error| {
-                let cause = transport::chain(&error.without_url());
-                Error::new(ErrorKind::Network, format!("{at}: the connection failed ({cause})"))
-            };
-            let response = self.http.execute(target.request(b"")?).await.map_err(failed)?;
+            let failed = |error| transport::failure(&at, error);
+            let http = self.http.to(&target);
+            let response = http.execute(target.request(b"")?).await.map_err(failed)?;
             let status = response.status().as_u16();
             match status {
                 200 => {

@@ -2,16 +2,18 @@
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
-    HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue, USER_AGENT,
 };
 use reqwest::{Method, Request, Url};
 
+use super::transport::Transport;
 use super::{ClientConfig, Error, ErrorKind};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// A header whose name contains one of these is taken for a credential.
-const SECRET_NAMES: [&str; 5] = ["auth", "cookie", "token", "key", "secret"];
+/// What may follow a redirect to another origin. Any other header may be a credential.
+const HARMLESS: [HeaderName; 5] =
+    [ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT];
 
 /// A request but for the last event id.
 #[derive(Clone)]
@@ -20,10 +22,12 @@ pub(super) struct Target {
     method: Method,
     headers: HeaderMap,
     body: Option<Bytes>,
+    /// Whether a redirect has led to another origin than the configuration names.
+    pub(super) is_elsewhere: bool,
 }
 
 impl Target {
-    pub(super) fn new(config: &ClientConfig, http: &reqwest::Client) -> Result<Target, Error> {
+    pub(super) fn new(config: &ClientConfig, http: &Transport) -> Result<Target, Error> {
         let url = parse_url(&config.url)?;
         let at = shown(&url);
         let invalid = |what: String| Error::new(ErrorKind::Config, format!("{at}: {what}"));
@@ -54,13 +58,14 @@ impl Target {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 
         // The builder turns user info into an `Authorization` header and takes it off the URL.
-        let asked = http.request(method.clone(), url).build().map_err(|error| {
+        let asked = http.own().request(method.clone(), url).build().map_err(|error| {
             invalid(format!("not usable as a request: {}", error.without_url()))
         })?;
         if let Some(basic) = asked.headers().get(AUTHORIZATION) {
             headers.entry(AUTHORIZATION).or_insert(basic.clone());
         }
-        Ok(Target { url: asked.url().clone(), method, headers, body: config.body.clone() })
+        let (url, body) = (asked.url().clone(), config.body.clone());
+        Ok(Target { url, method, headers, body, is_elsewhere: false })
     }
 
     /// The request that resumes behind `last_event_id`; an empty id sends no header.
@@ -99,7 +104,8 @@ impl Target {
 
         let mut target = self.clone();
         if url.origin() != self.url.origin() {
-            drop_credentials(&mut target.headers);
+            target.is_elsewhere = true;
+            target.headers = harmless(&self.headers);
         }
         target.url = url;
         let becomes_get = match status {
@@ -134,15 +140,9 @@ fn id_value(url: &Url, id: &[u8]) -> Result<HeaderValue, Error> {
     })
 }
 
-fn drop_credentials(headers: &mut HeaderMap) {
-    let secret = |name: &HeaderName| {
-        [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
-            || SECRET_NAMES.iter().any(|part| name.as_str().contains(part))
-    };
-    let names: Vec<HeaderName> = headers.keys().filter(|name| secret(name)).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
+fn harmless(headers: &HeaderMap) -> HeaderMap {
+    let kept = headers.iter().filter(|(name, _)| HARMLESS.contains(name));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn parse_url(text: &str) -> Result<Url, Error> {

@@ -1,38 +1,45 @@
-//! The HTTP stack: TLS with the ring provider and the system's roots, no pool, no policies.
+//! The HTTP stack: TLS as configured, no pool, no policies.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
 
-use rustls::{ClientConfig as TlsConfig, RootCertStore, crypto::ring};
-use rustls_platform_verifier::Verifier;
+use super::request::{Target, shown_text};
+use super::{ClientConfig, Error, ErrorKind, tls};
 
-use super::{ClientConfig, Error, ErrorKind, request::shown_text};
+/// HTTP clients that leave redirects, retries and waiting to ours.
+#[derive(Clone)]
+pub(super) struct Transport {
+    own: reqwest::Client,
+    /// For an origin that a redirect led to: the client certificate is not shown there.
+    other: reqwest::Client,
+}
 
-/// An HTTP client that leaves redirects, retries and waiting to ours.
-pub(super) fn http_client(config: &ClientConfig) -> Result<reqwest::Client, Error> {
-    let failed = |error: &dyn StdError, next: &str| {
-        let at = shown_text(&config.url);
-        let message = format!("{at}: cannot set up tls ({}); {next}", chain(error));
-        Error::new(ErrorKind::Config, message)
+impl Transport {
+    /// Reads the files of the configuration; no network.
+    pub(super) fn new(config: &ClientConfig) -> Result<Transport, Error> {
+        let own = http_client(config, true)?;
+        let other = match &config.tls.client_cert {
+            Some(_) => http_client(config, false)?,
+            None => own.clone(),
+        };
+        Ok(Transport { own, other })
+    }
+
+    pub(super) fn own(&self) -> &reqwest::Client {
+        &self.own
+    }
+
+    /// The client that may talk to this target.
+    pub(super) fn to(&self, target: &Target) -> &reqwest::Client {
+        if target.is_elsewhere { &self.other } else { &self.own }
+    }
+}
+
+fn http_client(config: &ClientConfig, identified: bool) -> Result<reqwest::Client, Error> {
+    let failed = |what: String| {
+        Error::new(ErrorKind::Config, format!("{}: {what}", shown_text(&config.url)))
     };
-    // Handed over explicitly: the process-wide default provider belongs to the application.
-    let provider = Arc::new(ring::default_provider());
-    let builder = TlsConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(&error, "this build of the client is unusable"))?;
-    let mut tls = match Verifier::new(provider) {
-        Ok(verifier) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth(),
-        // A machine without root certificates can still read plain http; https then fails.
-        Err(_) if !config.url.starts_with("https:") => {
-            builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
-        }
-        Err(error) => return Err(failed(&error, "install the system's root certificates")),
-    };
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-
+    let plain = !config.url.starts_with("https:");
+    let tls = tls::client_config(&config.tls, plain, identified).map_err(failed)?;
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
@@ -41,25 +48,34 @@ pub(super) fn http_client(config: &ClientConfig) -> Result<reqwest::Client, Erro
         .connect_timeout(config.connect_timeout)
         .pool_max_idle_per_host(0)
         .build()
-        .map_err(|error| failed(&error, "correct the proxy settings of the environment"))
+        .map_err(|error| {
+            let next = "correct the proxy settings of the environment";
+            failed(format!("cannot set up http ({}); {next}", chain(&error)))
+        })
 }
 
-/// Whether the server's certificate was refused, which waiting does not mend.
-pub(super) fn is_bad_certificate(error: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(inner) = inner
-            && is_bad_certificate(inner)
-        {
-            return true;
-        }
-        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+/// Why a request did not come to an answer, and whether asking again could.
+pub(super) fn failure(at: &str, error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    let cause = chain(&error);
+    let (kind, message) = match tls::refusal(&error) {
+        Some(tls::Refusal::Theirs) => (
+            ErrorKind::Rejected,
+            format!(
+                "{at}: the server's certificate is refused ({cause}); correct the url, install \
+                 the authority that signed it or name it in ca_file"
+            ),
+        ),
+        Some(tls::Refusal::Ours) => (
+            ErrorKind::Rejected,
+            format!(
+                "{at}: the server does not accept us without another certificate ({cause}); \
+                 check client_cert and client_key"
+            ),
+        ),
+        None => (ErrorKind::Network, format!("{at}: the connection failed ({cause})")),
+    };
+    Error::new(kind, message)
 }
 
 /// An error with its causes, each only once: libraries tend to repeat the inner message.
