@@ -157,6 +157,7 @@ async fn files_that_cannot_be_used_are_named_and_never_quoted() {
     let torn = folder.write("torn.pem", "-----BEGIN PRIVATE KEY-----\ns3cret\n");
     let missing = folder.path("missing.pem");
     let inline = ours.key_pem();
+    let bare: String = inline.lines().filter(|line| !line.starts_with("---")).collect();
     let tls = |cert: &Path, key: &Path| Tls {
         client_cert: Some(cert.into()),
         client_key: Some(key.into()),
@@ -172,6 +173,7 @@ async fn files_that_cannot_be_used_are_named_and_never_quoted() {
         (tls(&cert, &torn), "torn.pem"),
         (tls(&cert, &other_key), "belongs to client_cert"),
         (tls(&cert, Path::new(&inline)), "no path"),
+        (tls(&cert, Path::new(&bare)), "no path"),
         (Tls { client_cert: Some(cert.clone()), ..Tls::default() }, "set both"),
         (Tls { client_key: Some(key.clone()), ..Tls::default() }, "set both"),
     ] {
