@@ -22,6 +22,17 @@ pub(crate) struct Route {
     pub(crate) columns: Vec<Column>,
     pub(crate) key_len: usize,
     pub(crate) parent: Option<Parent>,
+    /// CHECK constraints that the mapped columns decide alone.
+    pub(crate) checks: Vec<Check>,
+}
+
+/// A CHECK constraint as the database's catalog holds it.
+#[derive(Clone, Debug)]
+pub(crate) struct Check {
+    pub(crate) name: String,
+    /// SQL over the table's columns.
+    pub(crate) expression: String,
+    columns: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +87,7 @@ struct Table {
     columns: BTreeMap<String, TableColumn>,
     unique: Vec<Vec<String>>,
     foreign_keys: Vec<ForeignKey>,
+    checks: Vec<Check>,
 }
 
 struct TableColumn {
@@ -131,6 +143,17 @@ const FOREIGN_KEYS: &str = "
     join pg_class p on p.oid = k.confrelid
     join pg_namespace pn on pn.oid = p.relnamespace
     where k.contype = 'f' and n.nspname = $1 and c.relname = $2";
+
+// Those that look at the whole row (column 0) cannot be told by some of its columns.
+const CHECKS: &str = "
+    select k.conname::text, pg_get_expr(k.conbin, k.conrelid),
+           array(select a.attname::text from pg_attribute a
+                 where a.attrelid = k.conrelid and a.attnum = any(k.conkey))
+    from pg_constraint k
+    join pg_class c on c.oid = k.conrelid
+    join pg_namespace n on n.oid = c.relnamespace
+    where k.contype = 'c' and n.nspname = $1 and c.relname = $2 and 1 <= all(k.conkey)
+    order by k.conname";
 
 impl Catalog {
     /// Reads the tables of all routes and binds the routes to them. Routes for event types in
@@ -203,7 +226,12 @@ impl Table {
             .collect();
         let unique = client.query(UNIQUE, &[&schema, &table]).await.map_err(failed)?;
         let foreign_keys = client.query(FOREIGN_KEYS, &[&schema, &table]).await.map_err(failed)?;
+        let checks = client.query(CHECKS, &[&schema, &table]).await.map_err(failed)?;
         Ok(Self {
+            checks: checks
+                .iter()
+                .map(|row| Check { name: row.get(0), expression: row.get(1), columns: row.get(2) })
+                .collect(),
             columns,
             unique: unique.iter().map(|row| row.get(0)).collect(),
             foreign_keys: foreign_keys
@@ -234,6 +262,12 @@ impl Table {
             mode: spec.mode,
             key_len: spec.key.len(),
             parent: parent.transpose()?,
+            checks: self
+                .checks
+                .iter()
+                .filter(|check| check.columns.iter().all(|name| spec.columns.contains_key(name)))
+                .cloned()
+                .collect(),
             columns,
         })
     }

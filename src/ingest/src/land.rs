@@ -34,6 +34,7 @@ pub(crate) struct Lander {
 struct Prepared {
     route: Route,
     copy: Statement,
+    misfits: Option<Statement>,
     present: Option<Statement>,
     fill_state: Option<Statement>,
     orphans: Option<Statement>,
@@ -121,6 +122,7 @@ impl Lander {
             };
             routes.push(Prepared {
                 copy: client.prepare(&sql.copy).await.map_err(failed)?,
+                misfits: optional(&sql.misfits).await.map_err(failed)?,
                 present: optional(&sql.present).await.map_err(failed)?,
                 fill_state: optional(&sql.fill_state).await.map_err(failed)?,
                 orphans: optional(&sql.orphans).await.map_err(failed)?,

@@ -75,6 +75,13 @@ impl Lander {
             if pending_rows(batch, slice, index, &out[index]).is_empty() {
                 continue;
             }
+            if let Some(statement) = &prepared.misfits {
+                for row in self.client.query(statement, &[]).await? {
+                    let event: i32 = row.get(0);
+                    let dead = Fate::Dead(refused_by(prepared, row.get(1)));
+                    aside.entry(event as usize).or_insert(dead);
+                }
+            }
             if let Some(statement) = &prepared.present {
                 for row in self.client.query(statement, &[]).await? {
                     let (event, same): (i32, bool) = (row.get(0), row.get(1));
@@ -261,6 +268,11 @@ fn conflict(prepared: &Prepared) -> Reason {
             key.join(", ")
         ),
     )
+}
+
+fn refused_by(prepared: &Prepared, constraint: &str) -> Reason {
+    let table = &prepared.route.table;
+    Reason::new("out_of_range", format!("{table}: the row violates the constraint {constraint}"))
 }
 
 fn missing_parent(prepared: &Prepared, parent: &str) -> Reason {

@@ -10,6 +10,8 @@ use crate::preset::{Mode, split_table};
 pub(crate) struct RouteSql {
     pub(crate) create_stage: String,
     pub(crate) copy: String,
+    /// Staged rows that a CHECK constraint refuses: event, and the constraint's name.
+    pub(crate) misfits: Option<String>,
     /// Staged rows whose key the table already has: event, and whether the content is the same.
     pub(crate) present: Option<String>,
     /// Staged rows for `update`: event, whether the row exists, may be filled, is already filled,
@@ -25,6 +27,10 @@ pub(crate) struct RouteSql {
 /// Quotes an identifier.
 pub(crate) fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 fn qualified(table: &str) -> String {
@@ -85,6 +91,17 @@ impl RouteSql {
         } else {
             format!("true as found, {}", rest.join(", "))
         };
+        let misfits = (!route.checks.is_empty()).then(|| {
+            let checks: Vec<String> = route
+                .checks
+                .iter()
+                .map(|check| format!("({}, {})", literal(&check.name), check.expression))
+                .collect();
+            format!(
+                "select s._event, c.name from {stage} s cross join lateral (values {}) c (name, holds) where not c.holds",
+                checks.join(", ")
+            )
+        });
         let keyed = matches!(route.mode, Mode::Insert | Mode::Upsert);
         let present = keyed.then(|| {
             format!(
@@ -102,7 +119,7 @@ impl RouteSql {
                 "select s._event, f.found is not null, {}, {}, {} from {stage} s left join lateral {} f on true",
                 free.join(" and "),
                 same("f"),
-                as_text(key.iter().map(|name| (name.clone(), name.clone()))),
+                as_text(route.columns.iter().zip(key).map(|(column, staged)| (column.name.clone(), staged.clone()))),
                 found(&kept)
             )
         });
@@ -116,7 +133,7 @@ impl RouteSql {
                 .collect();
             format!(
                 "select s._event, {} from {stage} s where {} and (select true from {} p where {} limit 1) is null",
-                as_text(columns.iter().zip(&parent.references).map(|(name, reference)| (ident(reference), (*name).clone()))),
+                as_text(parent.references.iter().cloned().zip(columns.iter().copied().cloned())),
                 set.join(" and "),
                 qualified(&parent.table),
                 matches.join(" and ")
@@ -152,6 +169,7 @@ impl RouteSql {
             land: land("not (s._event = any($1::integer[]))"),
             land_only: land("s._event = any($1::integer[])"),
             create_stage,
+            misfits,
             present,
             fill_state,
             orphans,
@@ -162,9 +180,7 @@ impl RouteSql {
 /// An expression that shows staged columns under some names: `order_id=1, line=2`.
 fn as_text(columns: impl Iterator<Item = (String, String)>) -> String {
     let parts: Vec<String> = columns
-        .map(|(shown, staged)| {
-            format!("'{}=' || s.{staged}::text", shown.trim_matches('"').replace('\'', "''"))
-        })
+        .map(|(name, staged)| format!("{} || s.{staged}::text", literal(&format!("{name}="))))
         .collect();
     format!("concat_ws(', ', {})", parts.join(", "))
 }

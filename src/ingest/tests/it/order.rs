@@ -99,7 +99,7 @@ fn duplicated_reordered_and_interleaved_events_give_the_tables_of_the_ordered_fe
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let db = runtime.block_on(Db::new());
     let config =
-        Config { cases: 32, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
+        Config { cases: 20, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
     let mut runner = TestRunner::new(config);
     runner
         .run(&case(), |case| {

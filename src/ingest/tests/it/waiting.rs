@@ -164,7 +164,15 @@ async fn rows_without_a_key_land_once_although_their_event_waited() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_event_that_turns_out_bad_costs_only_itself() {
     let db = Db::new().await;
-    let none = ("item", r#"{"item":12,"order":1,"name":"Tea","qty":0}"#);
+    // Refused by a trigger, which only an insert can find out.
+    db.run(
+        "create function shop.refuse() returns trigger language plpgsql as $$ begin
+             if new.name = 'none' then raise exception 'no such thing'; end if; return new; end $$;
+         create trigger items_refuse before insert on shop.items
+             for each row execute function shop.refuse()",
+    )
+    .await;
+    let none = ("item", r#"{"item":12,"order":1,"name":"none","qty":1}"#);
     let other = ("item", r#"{"item":11,"order":1,"name":"Cake","qty":1}"#);
     let source = Script::of(&[ITEM, none, other]);
     land(&db, &source).await;
@@ -172,7 +180,7 @@ async fn a_waiting_event_that_turns_out_bad_costs_only_itself() {
     let report = land(&db, &source).await;
     assert_eq!((report.resumed, report.dead_letters), (1, 2));
     assert_eq!(db.list("select item_id, name from shop.items").await, ["11|Tea"]);
-    assert_eq!(db.dead().await, ["2|out_of_range|1", "3|conflict|1"]);
+    assert_eq!(db.dead().await, ["2|constraint|1", "3|conflict|1"]);
     assert_eq!(db.one("select bool_and(raw_landed) from sse_stream.dead_letters").await, "t");
 }
 
