@@ -1,0 +1,63 @@
+"""A short run of `make chaos`: each quick kind of fault once, every row compared."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from running_demo import ROOT
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+
+# Any seed must do; a fixed one makes a failure easy to repeat.
+SEED = 12
+# The quick kinds of every room, and those whose loss of a row would be the worst.
+KINDS = (
+    "connection cut",
+    "task killed in a transaction",
+    "task killed at any time",
+    "PostgreSQL killed",
+    "disk full",
+    "stream cut in a line",
+    "HTTP 429 with Retry-After",
+    "HTML page",
+    "endless line",
+    "source killed",
+    "two runs at once",
+    "zombie and its retry",
+)
+
+
+def test_a_short_run_loses_and_doubles_nothing() -> None:
+    only = [f"--only={kind}" for kind in KINDS]
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos", "--quick", f"--seed={SEED}", "--seconds=0", *only],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    table = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
+    names = {cells[1].strip() for cells in table}
+    # Only root may mount the small file system that gets full.
+    assert names >= {kind for kind in KINDS if kind != "disk full" or os.geteuid() == 0}
+
+
+def test_the_schedule_follows_from_the_seed_alone() -> None:
+    def schedule(seed: int) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "chaos", f"--seed={seed}", "--schedule=60"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert schedule(1) == schedule(1) != schedule(2)
