@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, Route};
 use crate::decode::Reason;
 use crate::error::Error;
 use crate::host::Host;
-use judge::{Verdict, refusal};
+use judge::{Aside, Judgement, refusal};
 use stage::{Fill, fills_of};
 use statements::{RouteSql, stage_table};
 
@@ -51,19 +51,24 @@ enum Step {
     Done(Vec<(usize, Fate)>),
     /// Events were found dead or waiting: the slice must be tried again without them.
     Again,
-    /// What comes before this event must land before it can be judged: it has a key that came
-    /// earlier with other bytes, or lacks a parent that a processor may bring.
+    /// What comes before this event must land before it can be judged: it lacks a parent that a
+    /// processor may bring.
     SplitAt(usize),
 }
 
 /// Which rows of a slice each statement leaves out, by route.
 #[derive(Default)]
 struct Exclusions {
-    /// Repetitions inside the slice: not even staged.
-    repeated: HashSet<u32>,
+    /// For key-less routes: events that may have landed before.
+    old: HashSet<u32>,
+    /// Repetitions inside the slice, with the event whose row stands for theirs. Not even staged.
+    repeated: BTreeMap<u32, u32>,
+    /// Rows whose key came earlier in the slice with other bytes: only the database can tell what
+    /// they are, once the earlier row is there.
+    rivals: HashSet<u32>,
     /// Already in the table with the same content.
     present: HashSet<i32>,
-    /// Dead or waiting, found out after they were staged.
+    /// Dead, waiting or put off.
     aside: HashSet<u32>,
 }
 
@@ -72,6 +77,8 @@ struct Exclusions {
 struct Findings {
     /// Events whose rows wait, but for those for `*`.
     waiting: HashMap<usize, Missing>,
+    /// Events that are decided after the others of their slice.
+    put_off: HashSet<usize>,
     /// Lone events that met a unique violation once.
     tried_again: HashSet<usize>,
 }
@@ -165,6 +172,9 @@ impl Lander {
                     for (event, fate) in fates {
                         batch.events[event].fate = fate;
                     }
+                    findings.put_off.clear();
+                    // Those that were put off.
+                    slices.push(slice);
                     for (total, more) in rows_changed.iter_mut().zip(changed) {
                         *total += more;
                     }
@@ -183,6 +193,7 @@ impl Lander {
                         return Err(Error::database("cannot land the batch", error));
                     };
                     self.undo().await?;
+                    findings.put_off.clear();
                     divide(batch, slice, reason, &mut findings, &mut slices);
                 }
             }
@@ -222,35 +233,38 @@ impl Lander {
         changed: &mut [u64],
     ) -> Result<Step, tokio_postgres::Error> {
         let mut out: Vec<Exclusions> = self.routes.iter().map(|_| Exclusions::default()).collect();
-        for event in slice.clone().filter(|event| findings.waiting.contains_key(event)) {
-            self.exclude(event, false, &mut out);
+        for event in slice.clone() {
+            if findings.put_off.contains(&event) {
+                self.exclude(event, true, &mut out);
+            } else if findings.waiting.contains_key(&event) {
+                self.exclude(event, false, &mut out);
+            }
         }
-        if let Some(event) = self.find_repeats(batch, slice, past, &mut out) {
-            return Ok(Step::SplitAt(event));
-        }
+        self.find_repeats(batch, slice, past, &mut out);
         for (index, prepared) in self.routes.iter().enumerate() {
             self.stage(batch, slice, index, prepared, &out).await?;
         }
         let aside = match self.judge(batch, slice, &mut out).await? {
-            Verdict::SplitAt(event) => return Ok(Step::SplitAt(event)),
-            Verdict::Aside(aside) => aside,
+            Judgement::SplitAt(event) => return Ok(Step::SplitAt(event)),
+            Judgement::Aside(aside) => aside,
         };
         if self.must_stage_again(batch, &aside, &out) {
-            for (event, fate) in aside {
-                match fate {
+            for (event, verdict) in aside {
+                match verdict.fate {
                     Fate::Waiting(missing) => drop(findings.waiting.insert(event, missing)),
+                    Fate::Pending => drop(findings.put_off.insert(event)),
                     fate => batch.events[event].fate = fate,
                 }
             }
             return Ok(Step::Again);
         }
-        for (event, fate) in &aside {
-            self.exclude(*event, matches!(fate, Fate::Dead(_)), &mut out);
+        for (event, verdict) in &aside {
+            self.exclude(*event, !matches!(verdict.fate, Fate::Waiting(_)), &mut out);
         }
         self.spare_replays(batch, slice, &mut out);
         let by_processor: Vec<usize> = slice
             .clone()
-            .filter(|event| !matches!(aside.get(event), Some(Fate::Dead(_))))
+            .filter(|event| !aside.contains_key(event) && !findings.put_off.contains(event))
             .filter(|event| {
                 let event = &batch.events[*event];
                 event.fate == Fate::Pending && self.host.processor(batch.event_type(event))
@@ -260,8 +274,9 @@ impl Lander {
         let mut fates = Vec::with_capacity(slice.len());
         for event in slice.clone().filter(|event| batch.events[*event].fate == Fate::Pending) {
             let waiting = findings.waiting.get(&event).cloned().map(Fate::Waiting);
-            let fate = match aside.get(&event).cloned().or(waiting) {
+            let fate = match aside.get(&event).map(|verdict| verdict.fate.clone()).or(waiting) {
                 Some(fate) => fate,
+                None if findings.put_off.contains(&event) => Fate::Pending,
                 None if by_processor.binary_search(&event).is_ok() => {
                     self.process(batch, event, past, &out, changed).await?
                 }
@@ -313,19 +328,22 @@ impl Lander {
     }
 
     /// Whether what was staged cannot be used without these events: one of them completes the row
-    /// of another event, or an event was left out as the repetition of one of them.
-    fn must_stage_again(
-        &self,
-        batch: &Batch,
-        aside: &BTreeMap<usize, Fate>,
-        out: &[Exclusions],
-    ) -> bool {
-        let mut filling = self.routes.iter().flat_map(|prepared| &prepared.fills);
-        !aside.is_empty()
-            && (out.iter().any(|out| !out.repeated.is_empty())
-                || filling.any(|fill| {
-                    aside.keys().any(|event| batch.rows[fill.route].of(*event).is_some())
-                }))
+    /// of another event, or stands for another event's row.
+    fn must_stage_again(&self, batch: &Batch, aside: &Aside, out: &[Exclusions]) -> bool {
+        let completes = |event: &usize| {
+            let mut fills = self.routes.iter().flat_map(|prepared| &prepared.fills);
+            fills.any(|fill| {
+                batch.rows[fill.route].of(*event).is_some()
+                    && !out[fill.route].rivals.contains(&(*event as u32))
+            })
+        };
+        let stands_for_another = || {
+            let mut pairs = out.iter().flat_map(|out| &out.repeated);
+            pairs.any(|(event, first)| {
+                aside.contains_key(&(*first as usize)) && !aside.contains_key(&(*event as usize))
+            })
+        };
+        !aside.is_empty() && (aside.keys().any(completes) || stands_for_another())
     }
 }
 
@@ -362,7 +380,8 @@ fn pending_rows(batch: &Batch, slice: &Range<usize>, index: usize, out: &Exclusi
         .iter()
         .filter(|row| {
             batch.events[row.event as usize].fate == Fate::Pending
-                && !out.repeated.contains(&row.event)
+                && !out.old.contains(&row.event)
+                && !out.repeated.contains_key(&row.event)
                 && !out.aside.contains(&row.event)
         })
         .copied()

@@ -10,134 +10,168 @@ use crate::decode::Reason;
 use crate::preset::Mode;
 
 /// What the database's answers mean for a slice.
-pub(super) enum Verdict {
-    /// These events are dead or wait for a parent; none, if all can land.
-    Aside(BTreeMap<usize, Fate>),
+pub(super) enum Judgement {
+    /// These events do not land now; none, if all can.
+    Aside(Aside),
     /// What comes before this event must land first.
     SplitAt(usize),
 }
 
+/// Events that do not land with their slice: dead, waiting, or still pending, which are put off
+/// until the others have landed.
+pub(super) type Aside = BTreeMap<usize, Verdict>;
+
+#[derive(Clone)]
+pub(super) struct Verdict {
+    pub(super) fate: Fate,
+    /// The route whose row decided it.
+    route: usize,
+}
+
 impl Lander {
-    /// Marks rows whose key came earlier in the slice with the same bytes, and rows that key-less
-    /// routes must not take twice. Returns the first event whose key came with other bytes.
+    /// Tells rows whose key came earlier in the slice, with the same bytes or with others, and rows
+    /// that key-less routes must not take twice.
     pub(super) fn find_repeats(
         &self,
         batch: &Batch,
         slice: &Range<usize>,
         past: Past,
         out: &mut [Exclusions],
-    ) -> Option<usize> {
-        let mut split: Option<usize> = None;
+    ) {
         for (index, prepared) in self.routes.iter().enumerate() {
             let rows = &batch.rows[index];
+            let out = &mut out[index];
             let mut seen: HashMap<&[u8], &Row> = HashMap::new();
             for row in rows.within(slice) {
                 let event = &batch.events[row.event as usize];
-                if event.fate != Fate::Pending || out[index].aside.contains(&row.event) {
+                if event.fate != Fate::Pending || out.aside.contains(&row.event) {
                     continue;
                 }
                 if prepared.route.mode == Mode::Append {
                     if past.knows(event.id) {
-                        out[index].repeated.insert(row.event);
+                        out.old.insert(row.event);
                     }
                     continue;
                 }
-                let Some(earlier) = seen.insert(rows.key(row), row) else { continue };
-                match prepared.route.mode {
-                    Mode::Upsert => {
-                        out[index].repeated.insert(earlier.event);
-                    }
-                    _ if rows.fields(earlier) == rows.fields(row) => {
-                        out[index].repeated.insert(row.event);
-                    }
-                    _ => {
-                        let at = row.event as usize;
-                        split = Some(split.map_or(at, |known| known.min(at)));
-                        break;
-                    }
+                let Some(earlier) = seen.get(rows.key(row)) else {
+                    seen.insert(rows.key(row), row);
+                    continue;
+                };
+                if prepared.route.mode == Mode::Upsert {
+                    out.repeated.insert(earlier.event, row.event);
+                    seen.insert(rows.key(row), row);
+                } else if rows.fields(earlier) == rows.fields(row) {
+                    out.repeated.insert(row.event, earlier.event);
+                } else {
+                    out.rivals.insert(row.event);
                 }
             }
         }
-        split
     }
 
     /// Asks the database about the staged rows: what is already there, what contradicts what is
-    /// there, what lacks its parent.
+    /// there or a constraint, what lacks its parent.
     pub(super) async fn judge(
         &self,
         batch: &Batch,
         slice: &Range<usize>,
         out: &mut [Exclusions],
-    ) -> Result<Verdict, tokio_postgres::Error> {
-        let mut aside: BTreeMap<usize, Fate> = BTreeMap::new();
+    ) -> Result<Judgement, tokio_postgres::Error> {
+        let mut aside = Aside::new();
         let mut orphans: Vec<Orphan<'_>> = Vec::new();
-        for (index, prepared) in self.routes.iter().enumerate() {
-            if pending_rows(batch, slice, index, &out[index]).is_empty() {
-                continue;
-            }
-            if let Some(statement) = &prepared.misfits {
-                for row in self.client.query(statement, &[]).await? {
-                    let event: i32 = row.get(0);
-                    let dead = Fate::Dead(refused_by(prepared, row.get(1)));
-                    aside.entry(event as usize).or_insert(dead);
-                }
-            }
-            if let Some(statement) = &prepared.present {
-                for row in self.client.query(statement, &[]).await? {
-                    let (event, same): (i32, bool) = (row.get(0), row.get(1));
-                    if same {
-                        out[index].present.insert(event);
-                    } else if prepared.route.mode == Mode::Insert {
-                        aside.insert(event as usize, Fate::Dead(conflict(prepared)));
-                    }
-                }
-            }
-            if let (Some(statement), Some(parent)) = (&prepared.orphans, &prepared.route.parent) {
-                for row in self.client.query(statement, &[]).await? {
-                    let event = row.get::<_, i32>(0) as usize;
-                    let key = batch.rows[index]
-                        .of(event)
-                        .map(|row| fields_at(batch.rows[index].fields(&row), &parent.columns));
-                    orphans.push(Orphan {
-                        event,
-                        route: index,
-                        table: &parent.table,
-                        key: key.unwrap_or_default(),
-                        id: row.get(1),
-                    });
-                }
-            }
-            if let Some(statement) = &prepared.fill_state {
-                for row in self.client.query(statement, &[]).await? {
-                    let event = row.get::<_, i32>(0);
-                    let (found, free, same): (bool, bool, bool) =
-                        (row.get(1), row.get(2), row.get(3));
-                    if !found {
-                        let key = batch.rows[index].of(event as usize);
-                        let key = key.map(|row| batch.rows[index].key(&row).to_vec());
-                        orphans.push(Orphan {
-                            event: event as usize,
-                            route: index,
-                            table: &prepared.route.table,
-                            key: key.unwrap_or_default(),
-                            id: row.get(4),
-                        });
-                    } else if same {
-                        out[index].present.insert(event);
-                    } else if !free {
-                        aside.insert(event as usize, Fate::Dead(conflict(prepared)));
-                    }
-                }
+        for (index, out) in out.iter_mut().enumerate() {
+            if !pending_rows(batch, slice, index, out).is_empty() {
+                self.judge_route(batch, index, out, &mut aside, &mut orphans).await?;
             }
         }
         let lone = self.set_orphans_aside(batch, slice, orphans, out, &mut aside);
         // A processor may bring the parent: its events must be through before the child is judged.
         let after_processor =
             lone.into_iter().filter(|event| self.has_processor(batch, slice.start..*event)).min();
-        Ok(match after_processor {
-            Some(event) => Verdict::SplitAt(event),
-            None => Verdict::Aside(aside),
-        })
+        if let Some(event) = after_processor {
+            return Ok(Judgement::SplitAt(event));
+        }
+        // The same row for the same reason.
+        for (index, out) in out.iter().enumerate() {
+            for (event, first) in &out.repeated {
+                if let Some(verdict) = aside.get(&(*first as usize)).filter(|v| v.route == index) {
+                    let verdict = verdict.clone();
+                    aside.entry(*event as usize).or_insert(verdict);
+                }
+            }
+        }
+        Ok(Judgement::Aside(aside))
+    }
+
+    async fn judge_route<'a>(
+        &'a self,
+        batch: &Batch,
+        index: usize,
+        out: &mut Exclusions,
+        aside: &mut Aside,
+        orphans: &mut Vec<Orphan<'a>>,
+    ) -> Result<(), tokio_postgres::Error> {
+        let prepared = &self.routes[index];
+        let rows = &batch.rows[index];
+        let mut set_aside = |event: i32, fate: Fate| {
+            aside.entry(event as usize).or_insert(Verdict { fate, route: index });
+        };
+        // Rivals are judged by what is there; where nothing is, the first of them comes first.
+        let mut judged: HashSet<u32> = HashSet::new();
+        if let Some(statement) = &prepared.misfits {
+            for row in self.client.query(statement, &[]).await? {
+                set_aside(row.get(0), Fate::Dead(refused_by(prepared, row.get(1))));
+            }
+        }
+        if let Some(statement) = &prepared.present {
+            for row in self.client.query(statement, &[]).await? {
+                let (event, same): (i32, bool) = (row.get(0), row.get(1));
+                judged.insert(event as u32);
+                if same {
+                    out.present.insert(event);
+                } else if prepared.route.mode == Mode::Insert {
+                    set_aside(event, Fate::Dead(conflict(prepared)));
+                }
+            }
+        }
+        if let Some(statement) = &prepared.fill_state {
+            for row in self.client.query(statement, &[]).await? {
+                let event: i32 = row.get(0);
+                let (found, free, same): (bool, bool, bool) = (row.get(1), row.get(2), row.get(3));
+                if !found {
+                    let key = rows.of(event as usize).map(|row| rows.key(&row).to_vec());
+                    orphans.push(Orphan {
+                        event: event as usize,
+                        route: index,
+                        table: &prepared.route.table,
+                        key: key.unwrap_or_default(),
+                        id: row.get(4),
+                    });
+                } else if same {
+                    judged.insert(event as u32);
+                    out.present.insert(event);
+                } else if !free {
+                    set_aside(event, Fate::Dead(conflict(prepared)));
+                }
+            }
+        }
+        for event in out.rivals.difference(&judged) {
+            set_aside(*event as i32, Fate::Pending);
+        }
+        if let (Some(statement), Some(parent)) = (&prepared.orphans, &prepared.route.parent) {
+            for row in self.client.query(statement, &[]).await? {
+                let event = row.get::<_, i32>(0) as usize;
+                let key = rows.of(event).map(|row| fields_at(rows.fields(&row), &parent.columns));
+                orphans.push(Orphan {
+                    event,
+                    route: index,
+                    table: &parent.table,
+                    key: key.unwrap_or_default(),
+                    id: row.get(1),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Sets aside the orphans whose parent does not come in the same slice either. An orphan set
@@ -149,7 +183,7 @@ impl Lander {
         slice: &Range<usize>,
         mut orphans: Vec<Orphan<'_>>,
         out: &[Exclusions],
-        aside: &mut BTreeMap<usize, Fate>,
+        aside: &mut Aside,
     ) -> HashSet<usize> {
         let mut lone = HashSet::new();
         orphans.retain(|orphan| !aside.contains_key(&orphan.event));
@@ -167,15 +201,14 @@ impl Lander {
             for orphan in left {
                 lone.insert(orphan.event);
                 let prepared = &self.routes[orphan.route];
-                aside.entry(orphan.event).or_insert_with(|| match prepared.route.is_for_all() {
+                let fate = if prepared.route.is_for_all() {
                     // Without its row for `*` an event would leave no trace while it waits.
-                    true => Fate::Dead(missing_parent(prepared, orphan.table)),
-                    false => Fate::Waiting(Missing {
-                        table: orphan.table.to_owned(),
-                        key: orphan.key,
-                        id: orphan.id,
-                    }),
-                });
+                    Fate::Dead(missing_parent(prepared, orphan.table))
+                } else {
+                    let table = orphan.table.to_owned();
+                    Fate::Waiting(Missing { table, key: orphan.key, id: orphan.id })
+                };
+                aside.entry(orphan.event).or_insert(Verdict { fate, route: orphan.route });
             }
             orphans = brought;
             orphans.retain(|orphan| !aside.contains_key(&orphan.event));
@@ -223,7 +256,7 @@ impl Lander {
         slice: &Range<usize>,
         table: &str,
         out: &[Exclusions],
-        aside: &BTreeMap<usize, Fate>,
+        aside: &Aside,
     ) -> HashSet<&'b [u8]> {
         let mut keys = HashSet::new();
         for (index, prepared) in self.routes.iter().enumerate() {

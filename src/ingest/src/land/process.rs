@@ -21,7 +21,8 @@ impl Lander {
     ) -> Result<Fate, tokio_postgres::Error> {
         let is_old = |index: &usize| {
             out[*index].present.contains(&(event as i32))
-                || out[*index].repeated.contains(&(event as u32))
+                || out[*index].old.contains(&(event as u32))
+                || out[*index].repeated.contains_key(&(event as u32))
         };
         let own: Vec<usize> = (0..self.routes.len())
             .filter(|index| !batch.rows[*index].within(&(event..event + 1)).is_empty())

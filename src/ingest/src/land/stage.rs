@@ -77,8 +77,10 @@ impl Lander {
             .iter()
             .map(|fill| {
                 let rows = &batch.rows[fill.route];
+                let rivals = &out[fill.route].rivals;
                 pending_rows(batch, slice, fill.route, &out[fill.route])
                     .iter()
+                    .filter(|row| !rivals.contains(&row.event))
                     .map(|row| (rows.key(row), rows.rest(row)))
                     .collect()
             })

@@ -11,4 +11,5 @@ mod recovery;
 mod runs;
 mod schema;
 mod support;
+mod throughput;
 mod waiting;
