@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from typing import Any, Protocol, final, type_check_only
 
-__all__ = ["CursorPort", "Parser", "StopFlag", "__version__", "migrate", "run", "status"]
+__all__ = [
+    "CursorPort",
+    "Parser",
+    "StopFlag",
+    "__version__",
+    "doctor",
+    "migrate",
+    "prune",
+    "reset",
+    "run",
+    "status",
+]
 
 @type_check_only
 class Host(Protocol):
@@ -68,6 +79,28 @@ def migrate(
     """Apply the engine's migrations, then ``migrations`` (version, name, sql) of ``owner``."""
 
 def status(database: str, stream: str | None = None) -> dict[str, Any]:
-    """Return offsets, last runs and dead letters of one stream or of all."""
+    """Return what the books say about one stream or about all.
+
+    Per stream: offset, epoch, owner, whether its lock is held, last runs, open dead letters and
+    gaps, what waits. Ages are in seconds by the server's clock.
+    """
+
+def doctor(database: str, config: str) -> dict[str, Any]:
+    """Compare offset row, mirror, tables, rights and migrations without changing anything.
+
+    Returns ``findings`` (each with a ``code`` and its numbers), the ``role`` that looked, and
+    the stream's ``status`` or None.
+    """
+
+def reset(database: str, config: str, *, dry: bool) -> dict[str, Any]:
+    """Move a stream's offset in one transaction, or only tell what that would mean.
+
+    Raises:
+        OffsetConflictError: a run holds the stream, or it was moved since it was shown.
+        ConfigError: the offset is impossible; nothing was moved.
+    """
+
+def prune(database: str, *, runs_days: int, settled_days: int) -> list[dict[str, Any]]:
+    """Remove run history and settled dead letters that are older than so many days."""
 
 __version__: str

@@ -1,9 +1,10 @@
-//! The books beside the offset: runs, epochs and gaps.
+//! The books beside the offset: runs, epochs and gaps, and what is kept of them.
 
 use tokio_postgres::Client;
 
 use crate::batch::Batch;
 use crate::config::RunIdentity;
+use crate::connect::DatabaseConfig;
 use crate::dead_letters::Address;
 use crate::error::Error;
 use crate::report::Report;
@@ -16,7 +17,14 @@ const NOTE_GAPS: &str = "
     select $1, $2, $3, nullif($4, ''), u.*
     from unnest($5::bigint[], $6::bigint[], $7::text[]) u
     on conflict (stream, shard, epoch, first_missed, last_missed) do nothing";
+/// Whoever takes a stream closes the lines of runs that ended without a word (killed, or cut off
+/// from the database): only one run holds a stream, so none of them can be running. Should one of
+/// them still find its way to its end, it writes that over "lost".
 const BEGIN_RUN: &str = "
+    with lost as (
+        update sse_stream.runs set ended_at = now(), stop_reason = 'lost'
+        where stream = $1 and shard = $2 and ended_at is null
+    )
     insert into sse_stream.runs
         (stream, shard, dag_id, task_id, run_id, map_index, try_number, log_url)
     values ($1, $2, $3, $4, $5, $6, $7, $8) returning id";
@@ -25,6 +33,38 @@ const END_RUN: &str = "
     set ended_at = now(), events = $2, rows = $3, duplicates = $4, dead_letters = $5, bytes = $6,
         first_offset = $7, last_offset = $8, epoch = $9, stop_reason = $10, error = $11
     where id = $1";
+const PRUNE: &str = "select object_name, unit, removed from sse_stream.prune($1, $2)";
+
+/// What [`prune`] removed from one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    pub object_name: String,
+    pub unit: String,
+    pub removed: i64,
+}
+
+/// Removes runs that ended more than `runs_days` ago and dead letters that were settled more than
+/// `settled_days` ago. Open dead letters, gaps, epochs and offsets are never removed.
+pub async fn prune(
+    database: &DatabaseConfig,
+    runs_days: i32,
+    settled_days: i32,
+) -> Result<Vec<Pruned>, Error> {
+    for (what, days) in [("runs_days", runs_days), ("settled_days", settled_days)] {
+        if !(1..=36_500).contains(&days) {
+            return Err(Error::config(format!("{what} is {days}; give a number from 1 to 36500")));
+        }
+    }
+    let session = database.connect().await?;
+    let rows =
+        session.client.query(PRUNE, &[&runs_days, &settled_days]).await.map_err(|error| {
+            Error::database("cannot prune the books in schema sse_stream", error)
+        })?;
+    Ok(rows
+        .iter()
+        .map(|row| Pruned { object_name: row.get(0), unit: row.get(1), removed: row.get(2) })
+        .collect())
+}
 
 /// A stream and its shard.
 type Key<'a> = (&'a str, i32);

@@ -4,7 +4,7 @@
 mod judge;
 mod process;
 mod stage;
-mod statements;
+pub(crate) mod statements;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;

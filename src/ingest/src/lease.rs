@@ -18,12 +18,11 @@ pub(crate) async fn wait_for_lock(
     config: &RunConfig,
     stop: &Stop,
 ) -> Result<bool, Error> {
-    let name = format!("sse_stream/{stream}/{}", config.shard);
     let failed = |error| Error::database("cannot lock the stream", error);
     let start = Instant::now();
     let mut told: Option<Instant> = None;
     loop {
-        if client.query_one(TRY_LOCK, &[&name]).await.map_err(failed)?.get(0) {
+        if try_lock(client, stream, config.shard).await? {
             if told.is_some() {
                 tracing::info!(
                     "stream {stream:?} is free after {:.1} s",
@@ -58,4 +57,14 @@ pub(crate) async fn wait_for_lock(
             () = stop.wait() => return Ok(false),
         }
     }
+}
+
+/// Takes the stream's lock for this session if nobody else holds it.
+pub(crate) async fn try_lock(client: &Client, stream: &str, shard: i32) -> Result<bool, Error> {
+    let name = format!("sse_stream/{stream}/{shard}");
+    let row = client
+        .query_one(TRY_LOCK, &[&name])
+        .await
+        .map_err(|error| Error::database("cannot lock the stream", error))?;
+    Ok(row.get(0))
 }

@@ -24,7 +24,7 @@ pub struct Applied {
 }
 
 /// The owner name of this crate's own scripts.
-const OWN: &str = "sse_stream";
+pub(crate) const OWN: &str = "sse_stream";
 
 const LOCK: &str = "select pg_advisory_lock(hashtextextended('sse_stream/migrate', 0))";
 const BOOK: &str = "
@@ -41,6 +41,47 @@ const BOOK_EXISTS: &str = "select to_regclass('sse_stream.migrations') is not nu
 const APPLIED: &str = "select version, name, checksum from sse_stream.migrations where owner = $1";
 const RECORD: &str =
     "insert into sse_stream.migrations (owner, version, name, checksum) values ($1, $2, $3, $4)";
+
+/// How the database's record of an owner's scripts differs from the scripts: their labels.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// Never applied.
+    pub(crate) pending: Vec<String>,
+    /// Changed after they were applied.
+    pub(crate) changed: Vec<String>,
+    /// Applied by a newer version of the package.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Compares without applying anything.
+pub(crate) async fn compare(
+    client: &Client,
+    owner: &str,
+    migrations: &[Migration],
+) -> Result<Standing, Error> {
+    let rows = client
+        .query(APPLIED, &[&owner])
+        .await
+        .map_err(|e| Error::database("cannot read sse_stream.migrations", e))?;
+    let mut standing = Standing::default();
+    for migration in migrations {
+        let label = format!("{:04} {}", migration.version, migration.name);
+        match rows.iter().find(|row| row.get::<_, i32>(0) == migration.version) {
+            None => standing.pending.push(label),
+            Some(row) if row.get::<_, &str>(2) != checksum(&migration.sql) => {
+                standing.changed.push(label);
+            }
+            Some(_) => {}
+        }
+    }
+    for row in &rows {
+        let version: i32 = row.get(0);
+        if !migrations.iter().any(|migration| migration.version == version) {
+            standing.unknown.push(format!("{version:04} {}", row.get::<_, &str>(1)));
+        }
+    }
+    Ok(standing)
+}
 
 /// Brings the database up to date: first this crate's own tables in schema `sse_stream`, then
 /// `migrations` under the name `owner`. Already applied scripts are skipped; a script that was
@@ -162,9 +203,12 @@ fn checksum(sql: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn own_migrations() -> Vec<Migration> {
-    [(1, "bookkeeping", include_str!("../migrations/0001_bookkeeping.sql"))]
-        .into_iter()
-        .map(|(version, name, sql)| Migration { version, name: name.into(), sql: sql.into() })
-        .collect()
+pub(crate) fn own_migrations() -> Vec<Migration> {
+    [
+        (1, "bookkeeping", include_str!("../migrations/0001_bookkeeping.sql")),
+        (2, "retention", include_str!("../migrations/0002_retention.sql")),
+    ]
+    .into_iter()
+    .map(|(version, name, sql)| Migration { version, name: name.into(), sql: sql.into() })
+    .collect()
 }

@@ -21,14 +21,14 @@ pub(crate) enum Start {
 /// and moves nothing.
 pub(crate) fn decide(stored: Option<&Offset>, mirror: Option<&str>) -> Result<Start, Error> {
     let Some(stored) = stored else {
-        let asked = mirror.and_then(|text| text.trim().parse().ok()).filter(|n: &i64| *n >= 0);
+        let asked = mirror.and_then(number);
         if let (None, Some(text)) = (asked, mirror) {
             tracing::warn!("the offset mirror holds {text:?}, which is no offset; starting at 0");
         }
         return Ok(Start::First { position: asked.unwrap_or(0), mirrored: asked });
     };
     let Some(text) = mirror else { return Ok(Start::Stored) };
-    let asked: i64 = text.trim().parse().ok().filter(|n| *n >= 0).ok_or_else(|| {
+    let asked = number(text).ok_or_else(|| {
         Error::config(format!(
             "the offset mirror holds {text:?}, which is no offset; set it to a number from 0 to {} or delete it; nothing was moved",
             stored.high_water
@@ -48,6 +48,11 @@ pub(crate) fn decide(stored: Option<&Offset>, mirror: Option<&str>) -> Result<St
         )));
     }
     Ok(Start::Seek { from: stored.position, to: asked })
+}
+
+/// The offset that a mirror's text is, if it is one.
+pub(crate) fn number(text: &str) -> Option<i64> {
+    text.trim().parse().ok().filter(|n| *n >= 0)
 }
 
 /// Whether the mirror still shows what we wrote (or nothing), so that writing over it loses no

@@ -1,11 +1,12 @@
-//! `migrate` and `status`: what the command line asks of the engine.
+//! What the command line asks of the engine: migrations, status, doctor, reset, prune.
 
-use ingest::Migration;
+use ingest::{Examination, Migration, Preset, Reset, Tolerance};
 use pyo3::prelude::*;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::door::{self, Surroundings};
-use crate::settings;
+use crate::{errors, settings};
 
 /// Applies the engine's own migrations, then `migrations` of `owner`; returns what was applied.
 #[pyfunction]
@@ -16,10 +17,7 @@ pub(crate) fn migrate<'py>(
     migrations: Vec<(i32, String, String)>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let database = settings::database(database)?;
-    let migrations: Vec<Migration> = migrations
-        .into_iter()
-        .map(|(version, name, sql)| Migration { version, name, sql })
-        .collect();
+    let migrations = scripts(migrations);
     let applied = door::call(py, &alone(), move |_| async move {
         ingest::migrate(&database, &owner, &migrations).await
     })?;
@@ -29,7 +27,11 @@ pub(crate) fn migrate<'py>(
     python(py, &Value::Array(applied.collect()))
 }
 
-/// Returns offsets, last runs and dead letters of one stream or of all.
+fn scripts(migrations: Vec<(i32, String, String)>) -> Vec<Migration> {
+    migrations.into_iter().map(|(version, name, sql)| Migration { version, name, sql }).collect()
+}
+
+/// Returns what the books say about one stream or about all.
 #[pyfunction]
 #[pyo3(signature = (database, stream=None))]
 pub(crate) fn status<'py>(
@@ -42,6 +44,105 @@ pub(crate) fn status<'py>(
         ingest::status(&database, stream.as_deref()).await
     })?;
     python(py, &found)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DoctorSettings {
+    /// TOML text.
+    preset: String,
+    migrations: Vec<(i32, String, String)>,
+    stream: Option<String>,
+    shard: i32,
+    mirror: Option<String>,
+    max_dead_letters: u64,
+    max_waiting_seconds: u64,
+    max_silence_seconds: u64,
+}
+
+/// Compares offset row, mirror, tables and migrations; returns findings by code.
+#[pyfunction]
+pub(crate) fn doctor<'py>(
+    py: Python<'py>,
+    database: &str,
+    config: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let database = settings::database(database)?;
+    let asked: DoctorSettings = parse(config)?;
+    let asked = Examination {
+        preset: Preset::parse(&asked.preset).map_err(|error| errors::exception(&error))?,
+        stream: asked.stream,
+        shard: asked.shard,
+        migrations: scripts(asked.migrations),
+        mirror: asked.mirror,
+        tolerance: Tolerance {
+            dead_letters: asked.max_dead_letters,
+            waiting_seconds: asked.max_waiting_seconds,
+            silence_seconds: asked.max_silence_seconds,
+        },
+    };
+    let found =
+        door::call(py, &alone(), move |_| async move { ingest::doctor(&database, &asked).await })?;
+    python(py, &found)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResetSettings {
+    stream: String,
+    shard: i32,
+    to: i64,
+    head: Option<i64>,
+    head_epoch: Option<String>,
+    mirror: Option<String>,
+    by: String,
+    fence: Option<i64>,
+}
+
+/// Moves a stream's offset, or tells with `dry` what that would mean.
+#[pyfunction]
+#[pyo3(signature = (database, config, *, dry))]
+pub(crate) fn reset<'py>(
+    py: Python<'py>,
+    database: &str,
+    config: &str,
+    dry: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let database = settings::database(database)?;
+    let ResetSettings { stream, shard, to, head, head_epoch, mirror, by, fence } = parse(config)?;
+    let asked = Reset { stream, shard, to, head, head_epoch, mirror, by, fence };
+    let plan = door::call(py, &alone(), move |_| async move {
+        if dry {
+            ingest::plan_reset(&database, &asked).await
+        } else {
+            ingest::reset(&database, &asked).await
+        }
+    })?;
+    python(py, &plan)
+}
+
+/// Removes old run history and old settled dead letters; returns what was removed.
+#[pyfunction]
+#[pyo3(signature = (database, *, runs_days, settled_days))]
+pub(crate) fn prune<'py>(
+    py: Python<'py>,
+    database: &str,
+    runs_days: i32,
+    settled_days: i32,
+) -> PyResult<Bound<'py, PyAny>> {
+    let database = settings::database(database)?;
+    let pruned = door::call(py, &alone(), move |_| async move {
+        ingest::prune(&database, runs_days, settled_days).await
+    })?;
+    let pruned = pruned.iter().map(
+        |each| json!({"object_name": each.object_name, "unit": each.unit, "removed": each.removed}),
+    );
+    python(py, &Value::Array(pruned.collect()))
+}
+
+fn parse<'a, T: Deserialize<'a>>(config: &'a str) -> PyResult<T> {
+    serde_json::from_str(config)
+        .map_err(|error| errors::config(format!("the settings are not valid: {error}")))
 }
 
 /// A call without host and log.

@@ -19,7 +19,7 @@ mod settings;
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
-    use super::books::{migrate, status};
+    use super::books::{doctor, migrate, prune, reset, status};
     #[pymodule_export]
     use super::cursor::CursorPort;
     #[pymodule_export]

@@ -33,7 +33,8 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn qualified(table: &str) -> String {
+/// Quotes `schema.table`.
+pub(crate) fn qualified(table: &str) -> String {
     match split_table(table) {
         Some((schema, table)) => format!("{}.{}", ident(schema), ident(table)),
         None => ident(table),

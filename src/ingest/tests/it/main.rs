@@ -10,6 +10,7 @@ mod processors;
 mod recovery;
 mod runs;
 mod schema;
+mod state;
 mod support;
 mod throughput;
 mod waiting;

@@ -1,11 +1,12 @@
--- What is kept for how long. Facts are kept for ever, and so are dead letters: they are events
--- that have not landed yet.
+-- What is kept for how long. Facts are kept for ever, and so are open dead letters: they are events
+-- that have not landed yet. The engine's own books are pruned by the engine's own function.
 --
 -- The role of the engine may call it, since the daily DAG runs as that role. It must not be able to
 -- wipe its own traces at once, therefore the audit is kept for a week at least.
 
 create function analytics.apply_retention(
-    raw_days integer default 7, audit_days integer default 30, runs_days integer default 30
+    raw_days integer default 7, audit_days integer default 30, runs_days integer default 30,
+    settled_days integer default 90
 )
     returns table (object_name text, unit text, removed bigint)
     language plpgsql
@@ -17,10 +18,6 @@ begin
         raise exception 'apply_retention: audit_days is %, it must be 7 to 36500', audit_days
             using errcode = 'invalid_parameter_value';
     end if;
-    if runs_days is null or runs_days not between 1 and 36500 then
-        raise exception 'apply_retention: runs_days is %, it must be 1 to 36500', runs_days
-            using errcode = 'invalid_parameter_value';
-    end if;
 
     return query
     select d.object_name, d.unit, d.removed from raw_data.drop_old_partitions(raw_days) d;
@@ -30,14 +27,9 @@ begin
     from raw_data.drop_days_before(
         'analytics.audit_log', (now() at time zone 'UTC')::date - audit_days) d;
 
-    -- In hours: a day of the caller's time zone may have 23 or 25.
-    delete from sse_stream.runs r
-    where coalesce(r.ended_at, r.started_at) < now() - make_interval(hours => 24 * runs_days);
-    get diagnostics removed = row_count;
-    object_name := 'sse_stream.runs';
-    unit := 'rows';
-    return next;
+    return query
+    select d.object_name, d.unit, d.removed from sse_stream.prune(runs_days, settled_days) d;
 end
 $$;
-comment on function analytics.apply_retention(integer, integer, integer) is
-    'drops raw events, audit and run history older than so many days; returns what was removed';
+comment on function analytics.apply_retention(integer, integer, integer, integer) is
+    'drops raw events, audit, run history and settled dead letters older than so many days; returns what was removed';

@@ -39,7 +39,8 @@ grant select on all tables in schema raw_data, analytics, sse_stream to analytic
 grant execute on function
     raw_data.ensure_partitions(integer, integer),
     raw_data.drop_old_partitions(integer),
-    analytics.apply_retention(integer, integer, integer),
+    analytics.apply_retention(integer, integer, integer, integer),
+    sse_stream.prune(integer, integer),
     analytics.refresh_views()
     to restaurant_user;
 grant execute on function
