@@ -1,6 +1,6 @@
 """Daily: make the partitions of the coming days, drop what is older than it needs to be.
 
-Facts and dead letters are kept for ever.
+Facts and open dead letters are kept for ever.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def ensure_partitions() -> int:
 
 @task
 def apply_retention(params: Any = None) -> list[list[Any]]:
-    """Drop old raw events, audit rows and run history; returns what was removed."""
-    days = [params["raw_days"], params["audit_days"], params["runs_days"]]
+    """Drop old raw events, audit, run history and settled dead letters; returns what went."""
+    days = [params[name] for name in ("raw_days", "audit_days", "runs_days", "settled_days")]
     rows = PostgresHook(CONN_ID).get_records(
-        "select * from analytics.apply_retention(%s, %s, %s)", parameters=days
+        "select * from analytics.apply_retention(%s, %s, %s, %s)", parameters=days
     )
     for name, unit, removed in rows:
         log.info("%s: %s %s removed", name, removed, unit)
@@ -48,6 +48,7 @@ def apply_retention(params: Any = None) -> list[list[Any]]:
         "raw_days": Param(7, type="integer", minimum=1),
         "audit_days": Param(30, type="integer", minimum=7),
         "runs_days": Param(30, type="integer", minimum=1),
+        "settled_days": Param(90, type="integer", minimum=1),
     },
     tags=["restaurant", "retention"],
     doc_md=__doc__,

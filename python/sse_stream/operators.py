@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._airflow import AirflowFailException, BaseOperator, read_variable, write_variable
 from .errors import ConfigError, SSEStreamError
 from .hooks import airflow_database
+from .mirror import variable_name
 from .presets import load_preset
 from .probe import check_headers, check_url, safe_url
 from .processors import EventProcessor, processors_by_type, run_processor
@@ -215,7 +216,7 @@ class SSEStreamOperator(BaseOperator):
     def _variable(self, stream: str) -> str | None:
         if self.offset_variable != _DERIVED:
             return self.offset_variable
-        return f"{stream.removesuffix('_stream')}_stream_offset"
+        return variable_name(stream)
 
     def _settings_number(self, name: str) -> float | int | None:
         value = getattr(self, name)

@@ -258,6 +258,7 @@ def test_functions_are_pinned_and_executed_by_those_who_need_them(superuser: Dat
         "analytics.refresh_views",
         "raw_data.drop_old_partitions",
         "raw_data.ensure_partitions",
+        "sse_stream.prune",
     }
     asked = {
         "analytics.calculate_order_metrics",
@@ -272,6 +273,7 @@ def test_functions_are_pinned_and_executed_by_those_who_need_them(superuser: Dat
         "analytics.refresh_views",
         "raw_data.drop_old_partitions",
         "raw_data.ensure_partitions",
+        "sse_stream.prune",
     }
 
 

@@ -159,6 +159,14 @@ def test_retention_removes_each_thing_at_its_age_and_keeps_facts(
             str(back),
             midnight(TODAY - timedelta(days=back)),
         )
+    for back in (89, 91):
+        owner.run(
+            "insert into sse_stream.dead_letters"
+            " (stream, source_id, reason_code, reason, raw, state, settled_at)"
+            " values ('restaurant', %s, 'x', 'x', 'x', 'replayed', %s)",
+            str(back),
+            datetime.now(timezone.utc) - timedelta(days=back),
+        )
     add_event(engine, 1, midnight(TODAY - timedelta(days=8)))
 
     removed = {row[0]: row[1:] for row in engine.run("select * from analytics.apply_retention()")}
@@ -168,15 +176,17 @@ def test_retention_removes_each_thing_at_its_age_and_keeps_facts(
         "analytics.audit_log": ("partitions", 0),
         "analytics.audit_log_default": ("rows", 2),
         "sse_stream.runs": ("rows", 3),
+        "sse_stream.dead_letters": ("settled rows", 1),
     }
     for table, rows in kept.items():
         assert owner.run(f"select * from analytics.{table} order by 1") == rows
-    assert owner.one("select count(*) from sse_stream.dead_letters") == 4
+    # Four that are open, however old, and one that was settled lately.
+    assert owner.one("select count(*) from sse_stream.dead_letters") == 5
     assert owner.one("select min(logged_at) from analytics.audit_log") == midnight(
         TODAY - timedelta(days=30)
     )
-    again = engine.run("select removed from analytics.apply_retention(7, 30, 30)")
-    assert again == [(0,)] * 5
+    again = engine.run("select removed from analytics.apply_retention(7, 30, 30, 90)")
+    assert again == [(0,)] * 6
 
 
 def test_old_audit_days_are_dropped_whole(owner: Database, engine: Database) -> None:
@@ -206,6 +216,8 @@ def test_senseless_spans_are_refused(engine: Database) -> None:
         "analytics.apply_retention(7, 6, 30)",
         "analytics.apply_retention(7, 30, 0)",
         "analytics.apply_retention(7, 30, null)",
+        "analytics.apply_retention(7, 30, 30, 0)",
+        "sse_stream.prune(30, null)",
     ):
         assert engine.refused(f"select {call}") == "22023", call
     assert partitions(engine, "raw_data.events_raw") == before
