@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 
 from .cli import doctor, migrate, prune, reset, status
 from .errors import ConfigError, SSEStreamError
@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 failed, 2 wrong usage)."""
     options = _parser().parse_args(arguments)
     try:
-        outcome = options.run(options)
+        # Airflow logs to standard output, which is kept for what was asked for.
+        with redirect_stdout(sys.stderr):
+            outcome = options.run(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

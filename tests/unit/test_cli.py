@@ -120,3 +120,60 @@ def test_an_airflow_connection_is_used(
     }
     monkeypatch.setenv("AIRFLOW_CONN_DB", json.dumps(conn))
     assert main(["migrate", "--preset", preset, "--conn-id", "db"]) == 0
+
+
+def test_the_doctor_cannot_look_at_a_database_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:s3cret@127.0.0.1:1/d")
+    assert main(["doctor"]) == 2
+    error = capsys.readouterr().err
+    assert "d@127.0.0.1:1" in error
+    assert "s3cret" not in error
+
+
+def test_the_doctor_names_what_a_new_database_lacks(
+    database: Any, preset: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    assert main(["doctor", "--preset", preset]) == 1
+    assert f"migrate --preset {preset}" in capsys.readouterr().out
+    main(["migrate", "--preset", preset])
+    capsys.readouterr()
+    assert main(["doctor", "--preset", preset, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [each["code"] for each in found["findings"]] == ["offset_missing"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["reset", "--stream", "mini", "--to", "x"], "beginning or head"),
+        (["reset", "--stream", "mini", "--to", "-1"], "no offset"),
+        (["reset", "--stream", "mini", "--to", "99999999999999999999"], "no offset"),
+        (["reset", "--stream", "mini", "--to", "5"], "known streams: none"),
+        (["reset", "--stream", "mini", "--to", "head"], "no source is named"),
+        (["status", "--source-url", "ftp://x"], "not an http:// or https:// URL"),
+        (["prune", "--settled-days", "0"], "settled_days is 0"),
+    ],
+)
+def test_wrong_usage_is_named_and_changes_nothing(
+    database: Any,
+    preset: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    part: str,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    main(["migrate", "--preset", preset])
+    assert main(arguments) == 2
+    assert part in capsys.readouterr().err
+
+
+def test_each_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("migrate", "status", "doctor", "reset", "prune"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
+        assert "--conn-id" in capsys.readouterr().out

@@ -17,8 +17,8 @@ def add_database(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the database."""
     group = parser.add_argument_group(
         "database",
-        "That of --conn-id, of --database-url, of DATABASE_URL or of PGHOST, PGPORT, PGUSER, "
-        "PGPASSWORD, PGDATABASE, in this order.",
+        "That of --conn-id, of --database-url, of DATABASE_URL or of PGHOST,\n"
+        "PGPORT, PGUSER, PGPASSWORD, PGDATABASE, in this order.",
     )
     group.add_argument("--conn-id", metavar="ID", help="Airflow connection of the database")
     group.add_argument(

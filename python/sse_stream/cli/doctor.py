@@ -116,7 +116,6 @@ def _lines(place: Place, findings: list[Finding], not_checked: list[str]) -> lis
 
 
 def _natural(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 2**53:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) >= 2**53:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)

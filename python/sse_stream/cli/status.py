@@ -174,7 +174,7 @@ def _run_lines(runs: list[dict[str, Any]]) -> list[str]:
                 str(run["try_number"]),
                 str(run["events"]),
                 str(run["rows"]),
-                run["stop_reason"] or ("error" if run["error"] else ""),
+                _ended_by(run),
             )
         )
     lines = table(rows)
@@ -186,3 +186,9 @@ def _run_lines(runs: list[dict[str, Any]]) -> list[str]:
         if run["log_url"] and run["state"] != "ended":
             notes.append(f"  log: {run['log_url']}")
     return [lines[0], *notes]
+
+
+def _ended_by(run: Mapping[str, Any]) -> str:
+    if run["stop_reason"] == "reset":
+        return f"reset from {run['first_offset']} to {run['last_offset']} by {run['run_id']}"
+    return run["stop_reason"] or ("error" if run["error"] else "")
