@@ -1,11 +1,16 @@
 //! JSON values to PostgreSQL's binary COPY fields, by the type of the target column. Exact or
 //! refused: a value that the column could only hold changed is a reason, never a rounding.
 
+pub(crate) mod copy;
+mod json;
 mod numeric;
+mod time;
 
 use std::borrow::Cow;
 
+use json::put_json_text;
 use numeric::{numeric_limits, put_numeric};
+use serde::de::IgnoredAny;
 use tokio_postgres::types::Type;
 
 /// How a column wants its bytes.
@@ -101,13 +106,15 @@ impl Kind {
                 integer(json, i64::MIN, i64::MAX).and_then(|n| put(out, &n.to_be_bytes()))
             }
             Self::Float4 => {
-                let value = float(json)? as f32;
-                if value.is_infinite() {
-                    return Err(Misfit::Range { why: "too large for real" });
-                }
+                let value: f32 = float(json)?;
+                fits_float(json, value.is_finite(), value == 0.0)?;
                 put(out, &value.to_be_bytes())
             }
-            Self::Float8 => put(out, &float(json)?.to_be_bytes()),
+            Self::Float8 => {
+                let value: f64 = float(json)?;
+                fits_float(json, value.is_finite(), value == 0.0)?;
+                put(out, &value.to_be_bytes())
+            }
             Self::Numeric { limits } => {
                 // Decimals often travel as strings, so that no reader makes floats of them.
                 let digits = if is_string(json) { string(json)? } else { Cow::Borrowed(json) };
@@ -140,28 +147,11 @@ impl Kind {
                 Ok(uuid) => put(out, uuid.as_bytes()),
                 Err(_) => Err(Misfit::Type { needed: "a string with a uuid" }),
             },
-            Self::Timestamptz => {
-                let time: jiff::Timestamp = text
-                    .parse()
-                    .map_err(|_| Misfit::Type { needed: "an ISO 8601 time with an offset" })?;
-                put(out, &micros_since_2000(time).to_be_bytes())
-            }
-            Self::Timestamp => {
-                let time: jiff::civil::DateTime =
-                    text.parse().map_err(|_| Misfit::Type { needed: "an ISO 8601 time" })?;
-                let time = time
-                    .to_zoned(jiff::tz::TimeZone::UTC)
-                    .map_err(|_| Misfit::Range { why: "outside the calendar" })?;
-                put(out, &micros_since_2000(time.timestamp()).to_be_bytes())
-            }
-            Self::Date => {
-                let date: jiff::civil::Date =
-                    text.parse().map_err(|_| Misfit::Type { needed: "an ISO 8601 date" })?;
-                let days = jiff::civil::date(2000, 1, 1)
-                    .until(date)
-                    .map_err(|_| Misfit::Range { why: "outside the calendar" })?
-                    .get_days();
-                put(out, &days.to_be_bytes())
+            Self::Timestamptz => put(out, &time::micros(text)?.to_be_bytes()),
+            Self::Timestamp => put(out, &time::local_micros(text)?.to_be_bytes()),
+            Self::Date => put(out, &time::days(text)?.to_be_bytes()),
+            Self::Json | Self::Jsonb if serde_json::from_str::<IgnoredAny>(text).is_err() => {
+                Err(Misfit::Type { needed: "JSON" })
             }
             // The text is taken as the JSON value or number that it spells.
             _ => self.put_json(out, text),
@@ -180,7 +170,9 @@ impl Kind {
     /// Appends a field for a point in time.
     pub(crate) fn put_time(self, out: &mut Vec<u8>, time: jiff::Timestamp) -> Result<(), Misfit> {
         match self {
-            Self::Timestamptz | Self::Timestamp => put(out, &micros_since_2000(time).to_be_bytes()),
+            Self::Timestamptz | Self::Timestamp => {
+                put(out, &time::micros_since_2000(time)?.to_be_bytes())
+            }
             _ => self.put_text(out, &time.to_string()),
         }
     }
@@ -195,36 +187,6 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Misfit> {
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(bytes);
     Ok(())
-}
-
-/// JSON text for `json` (no version) or `jsonb` (version byte 1).
-fn put_json_text(out: &mut Vec<u8>, json: &str, version: Option<u8>) -> Result<(), Misfit> {
-    if version.is_some() && has_escaped_nul(json.as_bytes()) {
-        return Err(Misfit::Nul);
-    }
-    let len = i32::try_from(json.len() + version.iter().len())
-        .map_err(|_| Misfit::Range { why: "over 2 GiB" })?;
-    out.extend_from_slice(&len.to_be_bytes());
-    out.extend(version);
-    out.extend_from_slice(json.as_bytes());
-    Ok(())
-}
-
-/// Whether valid JSON text spells the character U+0000 (`\u0000`), which `jsonb` refuses.
-fn has_escaped_nul(json: &[u8]) -> bool {
-    let mut from = 0;
-    while let Some(at) = memchr::memchr(b'\\', &json[from..]) {
-        let escape = from + at + 1;
-        if json[escape..].starts_with(b"u0000") {
-            return true;
-        }
-        // Skip the escaped character, so that an escaped backslash starts nothing.
-        from = escape + 1;
-        if from >= json.len() {
-            break;
-        }
-    }
-    false
 }
 
 fn is_string(json: &str) -> bool {
@@ -257,29 +219,25 @@ fn integer(json: &str, min: i64, max: i64) -> Result<i64, Misfit> {
     }
 }
 
-fn float(json: &str) -> Result<f64, Misfit> {
+/// The nearest float of this width, read from the text and not by way of another width.
+fn float<F: std::str::FromStr>(json: &str) -> Result<F, Misfit> {
+    let wrong = Misfit::Type { needed: "a number" };
     if !json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-        return Err(Misfit::Type { needed: "a number" });
+        return Err(wrong);
     }
-    match json.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(value),
-        Ok(_) => Err(Misfit::Range { why: "too large for a float" }),
-        Err(_) => Err(Misfit::Type { needed: "a number" }),
-    }
+    json.parse().map_err(|_| wrong)
 }
 
-const MICROS_TO_2000: i64 = 946_684_800_000_000;
-
-fn micros_since_2000(time: jiff::Timestamp) -> i64 {
-    let micros = time.as_microsecond();
-    // jiff truncates towards zero; PostgreSQL rounds to the nearest microsecond.
-    let rest = time.as_nanosecond() - i128::from(micros) * 1000;
-    let rounded = match rest {
-        500.. => micros + 1,
-        ..=-500 => micros - 1,
-        _ => micros,
-    };
-    rounded - MICROS_TO_2000
+/// Floats are nearest values by nature, but neither infinity nor zero is near another number.
+fn fits_float(json: &str, finite: bool, zero: bool) -> Result<(), Misfit> {
+    let mantissa = json.split(['e', 'E']).next().unwrap_or_default();
+    if !finite {
+        Err(Misfit::Range { why: "too large for the column's float type" })
+    } else if zero && mantissa.bytes().any(|digit| matches!(digit, b'1'..=b'9')) {
+        Err(Misfit::Range { why: "too close to zero for the column's float type" })
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ mod decode;
 mod doctor;
 mod encode;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handover;
 mod history;
 mod host;

@@ -18,6 +18,8 @@ pub(crate) struct Selector {
 struct Node {
     slot: Option<usize>,
     children: Vec<(Box<str>, Node)>,
+    /// The node's place, where its name can be one in a list.
+    index: Option<usize>,
 }
 
 impl Selector {
@@ -29,7 +31,8 @@ impl Selector {
             let at = match node.children.iter().position(|(name, _)| **name == *token) {
                 Some(at) => at,
                 None => {
-                    node.children.push((token.into(), Node::default()));
+                    let index = token.parse().ok().filter(|n: &usize| n.to_string() == token);
+                    node.children.push((token.into(), Node { index, ..Node::default() }));
                     node.children.len() - 1
                 }
             };
@@ -41,14 +44,33 @@ impl Selector {
         })
     }
 
-    /// Fills `found` with the place of each pointer's value in `json`, `None` where there is none.
-    /// The whole text is checked to be one JSON value.
+    /// Fills `found` with the place of each pointer's value in `json`, `None` where there is none;
+    /// of equal keys the last counts. The whole text is checked to be one JSON value.
     pub(crate) fn pick(&self, json: &str, found: &mut Found) -> Result<(), serde_json::Error> {
+        // The common way reads scalars that stand where an object was hoped for, and stumbles
+        // over valid ones such as 1e999; the careful way steps over them and costs more.
+        self.walk(json, found, false).or_else(|_| self.walk(json, found, true))
+    }
+
+    fn walk(&self, json: &str, found: &mut Found, careful: bool) -> Result<(), serde_json::Error> {
         found.0.clear();
         found.0.resize(self.slots, None);
         let mut reader = serde_json::Deserializer::from_str(json);
-        Pick { node: &self.root, base: json.as_ptr() as usize, found }.deserialize(&mut reader)?;
+        let base = json.as_ptr() as usize;
+        Pick { node: &self.root, base, careful, found }.deserialize(&mut reader)?;
         reader.end()
+    }
+}
+
+impl Node {
+    /// Forgets what was found below: the node's key has come again.
+    fn forget(&self, found: &mut Found) {
+        for (_, node) in &self.children {
+            if let Some(slot) = node.slot {
+                found.0[slot] = None;
+            }
+            node.forget(found);
+        }
     }
 }
 
@@ -67,12 +89,13 @@ struct Pick<'n, 'f> {
     node: &'n Node,
     /// Address of the text's first byte, to turn borrowed values into places.
     base: usize,
+    careful: bool,
     found: &'f mut Found,
 }
 
 impl<'n> Pick<'n, '_> {
     fn reborrow(&mut self) -> Pick<'n, '_> {
-        Pick { node: self.node, base: self.base, found: self.found }
+        Pick { found: self.found, ..*self }
     }
 }
 
@@ -80,13 +103,15 @@ impl<'a> DeserializeSeed<'a> for Pick<'_, '_> {
     type Value = ();
 
     fn deserialize<D: serde::Deserializer<'a>>(self, reader: D) -> Result<(), D::Error> {
-        let Some(slot) = self.node.slot else {
+        if self.node.slot.is_none() && !self.careful {
             return reader.deserialize_any(self);
-        };
+        }
         let raw = <&'a RawValue as serde::Deserialize>::deserialize(reader)?.get();
-        let start = raw.as_ptr() as usize - self.base;
-        self.found.0[slot] = Some(start..start + raw.len());
-        if self.node.children.is_empty() {
+        if let Some(slot) = self.node.slot {
+            let start = raw.as_ptr() as usize - self.base;
+            self.found.0[slot] = Some(start..start + raw.len());
+        }
+        if self.node.children.is_empty() || !raw.starts_with(['{', '[']) {
             return Ok(());
         }
         // Both the value and something inside it are wanted: the inside is read again.
@@ -105,7 +130,10 @@ impl<'a> Visitor<'a> for Pick<'_, '_> {
     fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(Key(key)) = map.next_key::<Key<'a>>()? {
             match self.node.children.iter().find(|(name, _)| **name == *key) {
-                Some((_, node)) => map.next_value_seed(Pick { node, ..self.reborrow() })?,
+                Some((_, node)) => {
+                    node.forget(self.found);
+                    map.next_value_seed(Pick { node, ..self.reborrow() })?;
+                }
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -116,7 +144,7 @@ impl<'a> Visitor<'a> for Pick<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'a>>(mut self, mut seq: A) -> Result<(), A::Error> {
         for index in 0usize.. {
-            let wanted = self.node.children.iter().find(|(name, _)| name.parse() == Ok(index));
+            let wanted = self.node.children.iter().find(|(_, node)| node.index == Some(index));
             let more = match wanted {
                 Some((_, node)) => {
                     seq.next_element_seed(Pick { node, ..self.reborrow() })?.is_some()

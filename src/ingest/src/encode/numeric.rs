@@ -28,7 +28,8 @@ pub(super) fn put_numeric(
             if number.significant_decimals() > i32::from(scale) {
                 return Err(Misfit::Range { why: "more decimals than the column keeps" });
             }
-            if number.integer_digits() > i32::from(precision) - i32::from(scale) {
+            let room = i32::from(precision) - i32::from(scale);
+            if !number.is_zero() && number.integer_digits() > room {
                 return Err(Misfit::Range { why: "too large for the column's precision" });
             }
             i32::from(scale)
@@ -42,7 +43,8 @@ pub(super) fn put_numeric(
     let significant = number.significant();
     let start = out.len();
     out.extend_from_slice(&[0; 12]);
-    let (mut count, mut weight) = (0i16, 0i16);
+    // Up to 36,866 groups: the count is unsigned.
+    let (mut count, mut weight) = (0u16, 0i16);
     if !significant.is_empty() {
         // Power of ten of the first digit, and of the group it falls into.
         let first = number.exponent_of_first(significant);
@@ -123,6 +125,10 @@ impl Decimal {
         digits.extend_from_slice(fraction.as_bytes());
         let decimals = i32::try_from(fraction.len()).map_err(|_| wrong())? - exponent;
         Ok(Self { negative, digits, decimals })
+    }
+
+    fn is_zero(&self) -> bool {
+        self.digits.iter().all(|digit| *digit == b'0')
     }
 
     /// The digits without leading and trailing zeros.

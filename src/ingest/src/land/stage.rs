@@ -9,9 +9,9 @@ use futures_util::SinkExt;
 use super::{Exclusions, Lander, Prepared, pending_rows};
 use crate::batch::Batch;
 use crate::catalog::{Catalog, Route};
+use crate::encode::copy;
 use crate::preset::Mode;
 
-const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_CHUNK: usize = 256 << 10;
 
 /// An update route whose values may travel with an insert, and how many columns it fills.
@@ -40,12 +40,10 @@ impl Lander {
         let filled: usize = prepared.fills.iter().map(|fill| fill.columns).sum();
         let field_count = (1 + prepared.route.columns.len() + filled) as i16;
         let mut buffer = BytesMut::with_capacity(COPY_CHUNK);
-        buffer.put_slice(COPY_HEADER);
+        copy::begin(&mut buffer);
         for row in rows {
             let fields = batch.rows[index].fields(&row);
-            buffer.put_i16(field_count);
-            buffer.put_i32(4);
-            buffer.put_u32(row.event);
+            copy::put_row(&mut buffer, field_count, row.event);
             buffer.put_slice(fields);
             for (fill, values) in prepared.fills.iter().zip(&fills) {
                 match values.get(batch.rows[index].key(&row)) {
@@ -58,7 +56,7 @@ impl Lander {
                 buffer.reserve(COPY_CHUNK);
             }
         }
-        buffer.put_i16(-1);
+        copy::end(&mut buffer);
         sink.send(buffer.freeze()).await?;
         sink.finish().await?;
         Ok(())

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+mod exact;
 mod landing;
 mod order;
 mod ownership;

@@ -1,0 +1,154 @@
+//! A door for the fuzz targets and the test over their corpora: plain values in, encoded bytes
+//! out. No promise to anybody else.
+
+use crate::batch::RouteRows;
+use crate::catalog::{self, Catalog, Route, Source};
+use crate::decode::{Decoder, Incoming};
+use crate::encode::{Kind, copy};
+use crate::preset::Mode;
+
+/// A mapped column, without a database to ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// A JSON pointer or one of `$id`, `$epoch`, `$event`, `$data`.
+    pub source: &'static str,
+    /// Object id of the column's type.
+    pub oid: u32,
+    /// Type modifier, -1 for none.
+    pub modifier: i32,
+    pub required: bool,
+}
+
+/// A decoder over fixed routes, with the rows it has made.
+pub struct Bench {
+    decoder: Decoder,
+    rows: Vec<RouteRows>,
+}
+
+impl Bench {
+    /// Routes are pairs of an event type (or `*`) and columns, the first of which is the key.
+    ///
+    /// # Panics
+    /// Where a type has no conversion.
+    pub fn new(routes: &[(&str, &[Column])]) -> Self {
+        let routes: Vec<Route> = routes
+            .iter()
+            .map(|(event, columns)| Route {
+                event: (*event).to_owned(),
+                table: "fuzz.target".into(),
+                mode: Mode::Insert,
+                columns: columns.iter().map(bind).collect(),
+                key_len: 1,
+                parent: None,
+            })
+            .collect();
+        let rows = routes.iter().map(|_| RouteRows::default()).collect();
+        Self { decoder: Decoder::new(&Catalog { routes }), rows }
+    }
+
+    /// Forgets all rows.
+    pub fn clear(&mut self) {
+        for rows in &mut self.rows {
+            rows.bytes.clear();
+            rows.rows.clear();
+        }
+    }
+
+    /// Decodes one event; code and text of the reason where it cannot land.
+    ///
+    /// # Errors
+    /// The reason for a dead letter.
+    pub fn decode(
+        &mut self,
+        event: usize,
+        id: i64,
+        event_type: &str,
+        data: &str,
+    ) -> Result<(), (&'static str, String)> {
+        let received_at = jiff::Timestamp::UNIX_EPOCH;
+        let incoming = Incoming { id, event_type, data, epoch: "one", received_at };
+        self.decoder
+            .decode(&incoming, event, &mut self.rows)
+            .map_err(|reason| (reason.code, reason.text))
+    }
+
+    /// The event and the encoded fields of each row of a route.
+    pub fn rows(&self, route: usize) -> Vec<(u32, &[u8])> {
+        let rows = &self.rows[route];
+        rows.rows.iter().map(|row| (row.event, rows.fields(row))).collect()
+    }
+
+    /// All that was encoded for a route, rows or not.
+    pub fn bytes(&self, route: usize) -> &[u8] {
+        &self.rows[route].bytes
+    }
+}
+
+fn bind(column: &Column) -> catalog::Column {
+    let source = match column.source {
+        "$id" => Source::Id,
+        "$epoch" => Source::Epoch,
+        "$event" => Source::Event,
+        "$data" => Source::Data,
+        pointer => Source::Pointer(pointer.to_owned()),
+    };
+    catalog::Column {
+        name: column.source.trim_start_matches(['/', '$']).to_owned(),
+        source,
+        kind: Kind::of(column.oid, column.modifier, false).expect("a type with a conversion"),
+        sql_type: format!("type {}", column.oid),
+        required: column.required,
+        may_wait: false,
+    }
+}
+
+/// A value for [`encode`].
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// The text of one JSON value.
+    Json(&'a str),
+    /// Text that is not JSON.
+    Text(&'a str),
+    Integer(i64),
+    /// A point in time in nanoseconds since 1970.
+    Time(i128),
+}
+
+/// One COPY field for a column of this type; `None` where the value does not fit, and then nothing
+/// was written.
+///
+/// # Panics
+/// Where the type has no conversion, or where a refused value left bytes behind.
+pub fn encode(oid: u32, modifier: i32, input: Input<'_>) -> Option<Vec<u8>> {
+    let kind = Kind::of(oid, modifier, false).expect("a type with a conversion");
+    let mut out = b"before".to_vec();
+    let result = match input {
+        Input::Json(json) => kind.put_json(&mut out, json),
+        Input::Text(text) => kind.put_text(&mut out, text),
+        Input::Integer(value) => kind.put_integer(&mut out, value),
+        Input::Time(nanos) => {
+            kind.put_time(&mut out, jiff::Timestamp::from_nanosecond(nanos).ok()?)
+        }
+    };
+    let field = out.split_off(6);
+    assert_eq!(out, b"before");
+    match result {
+        Ok(()) => Some(field),
+        Err(misfit) => {
+            assert!(field.is_empty(), "{misfit:?} left {} bytes behind", field.len());
+            None
+        }
+    }
+}
+
+/// A whole COPY stream of rows: the event each belongs to, and its other fields.
+pub fn copy_stream(rows: &[(u32, &[u8])], fields: i16) -> Vec<u8> {
+    let mut out = bytes::BytesMut::new();
+    copy::begin(&mut out);
+    for (event, row) in rows {
+        copy::put_row(&mut out, 1 + fields, *event);
+        out.extend_from_slice(row);
+    }
+    copy::end(&mut out);
+    out.to_vec()
+}
