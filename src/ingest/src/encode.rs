@@ -306,6 +306,14 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_number_keeps_its_sign() {
+        let literal = format!("-{}.{}", "1".repeat(131_072), "3".repeat(16_383));
+        let bytes = field(Kind::Numeric { limits: None }, &literal).unwrap().unwrap();
+        assert_eq!(bytes.len(), 8 + 2 * (32_768 + 4_096));
+        assert_eq!((&bytes[..2], &bytes[4..6]), (&[0x90, 0x00][..], &[0x40, 0x00][..]));
+    }
+
+    #[test]
     fn numbers_that_would_change_are_refused() {
         assert!(
             matches!(field(MONEY, "1.005"), Err(Misfit::Range { why }) if why.contains("decimals"))
