@@ -40,6 +40,7 @@ impl Bench {
                 columns: columns.iter().map(bind).collect(),
                 key_len: 1,
                 parent: None,
+                checks: Vec::new(),
             })
             .collect();
         let rows = routes.iter().map(|_| RouteRows::default()).collect();
