@@ -41,8 +41,12 @@ pub(crate) async fn open(
 }
 
 /// Writes the position to the mirror, unless a person changed the mirror during the run: that
-/// request stays for the next run.
+/// request stays for the next run. Without a mirror nothing is recorded as shown: a mirror that a
+/// later run has would look as if a person had changed it.
 pub(crate) async fn show(store: &mut Store, host: &Arc<dyn Host>) -> Result<(), Error> {
+    if !host.has_mirror() {
+        return Ok(());
+    }
     let shown = ask(host, "read the offset mirror", |host| host.read_mirror()).await?;
     if !mirror::is_ours(store.offset(), shown.as_deref()) {
         tracing::warn!(

@@ -13,7 +13,12 @@ pub struct ProcessorEvent {
 
 /// The surroundings of a run. The default methods are those of a caller without any.
 pub trait Host: Send + Sync + 'static {
-    /// The text of the offset mirror (the Airflow Variable), `None` where there is none.
+    /// Whether there is an offset mirror (the Airflow Variable) to show the offset in.
+    fn has_mirror(&self) -> bool {
+        false
+    }
+
+    /// The mirror's text, `None` where it holds none.
     fn read_mirror(&self) -> Result<Option<String>, String> {
         Ok(None)
     }

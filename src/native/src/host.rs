@@ -27,6 +27,10 @@ impl<T: Send + 'static> Bridge<T> {
 }
 
 impl<T: Send + 'static> Host for Bridge<T> {
+    fn has_mirror(&self) -> bool {
+        self.has_mirror
+    }
+
     fn read_mirror(&self) -> Result<Option<String>, String> {
         if !self.has_mirror {
             return Ok(None);

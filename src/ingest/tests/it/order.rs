@@ -1,9 +1,12 @@
-//! Content in any order gives the tables that content in order gives.
+//! Content in any order gives the tables that content in order gives, and a batch gives what its
+//! events give one by one.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{Db, Script, config, run};
+use ingest::Preset;
+
+use crate::support::{Db, PRESET, Script, config, run};
 
 /// What a shop sends: type and data.
 type Feed = Vec<(&'static str, String)>;
@@ -108,6 +111,100 @@ fn duplicated_reordered_and_interleaved_events_give_the_tables_of_the_ordered_fe
             cuts.sort_unstable();
             let expected = runtime.block_on(tables(&db, &case.ordered, &[], 1000));
             let got = runtime.block_on(tables(&db, &case.scrambled, &cuts, case.batch));
+            prop_assert_eq!(expected, got);
+            Ok(())
+        })
+        .unwrap();
+}
+
+const PAYMENTS: &str = "
+    create table shop.payments (
+        payment_id integer primary key, order_id integer not null references shop.orders,
+        total numeric(8,2) constraint payments_total_check check (total < 3)
+    )";
+
+/// A payment has a row of its own beside the order it completes: what is wrong with the one must
+/// not show in the other.
+fn preset() -> Preset {
+    let payments = r#"
+        [[route]]
+        event = "paid"
+        table = "shop.payments"
+        mode = "insert"
+        key = ["payment_id"]
+        parent = "shop.orders"
+        columns = { payment_id = "/payment", order_id = "/order", total = "/total" }
+    "#;
+    Preset::parse(&format!("{PRESET}{payments}")).unwrap()
+}
+
+/// Events over few keys and few values, so that they repeat, contradict each other, miss their
+/// parents or break a rule in every combination. But one key has one parent: of two contents that
+/// wait for different parents the one whose parent comes first wins.
+fn event() -> impl Strategy<Value = (&'static str, String)> {
+    let order = (0..3u8, 0..2u8).prop_map(|(order, at)| {
+        ("order", format!(r#"{{"order":{order},"at":"2026-01-01T00:00:0{at}Z"}}"#))
+    });
+    let item = (0..5u8, 0..2u8, 0..4u8).prop_map(|(item, name, qty)| {
+        let order = item % 3;
+        let qty = i8::try_from(qty).unwrap().min(1);
+        ("item", format!(r#"{{"item":{item},"order":{order},"name":"n{name}","qty":{qty}}}"#))
+    });
+    let paid = (0..4u8, 1..4u8).prop_map(|(payment, total)| {
+        let order = payment % 3;
+        ("paid", format!(r#"{{"payment":{payment},"order":{order},"total":{total}}}"#))
+    });
+    let stock = (0..2u8, 0..9u8)
+        .prop_map(|(sku, n)| ("stock", format!(r#"{{"sku":"{sku}","level":{n}}}"#)));
+    let bad = Just(("item", r#"{"item":1}"#.to_owned()));
+    prop_oneof![4 => order, 6 => item, 4 => paid, 1 => stock, 1 => bad]
+}
+
+/// Everything that a feed leaves behind, which is then removed.
+async fn traces(db: &Db, feed: &Feed, one_by_one: bool) -> Vec<String> {
+    let source = Script::serve(true);
+    let events: Vec<(&str, &str)> = feed.iter().map(|(event, data)| (*event, &data[..])).collect();
+    source.add(&events);
+    let mut config = config(db, &source);
+    config.preset = preset();
+    if one_by_one {
+        config.batch.events = 1;
+        config.batch.max_bytes = 1;
+    }
+    run(config).await.unwrap();
+    let mut traces = Vec::new();
+    for sql in [
+        "select order_id, placed_at, total from shop.orders order by 1",
+        "select i::text from shop.items i order by item_id",
+        "select p::text from shop.payments p order by payment_id",
+        "select s::text from shop.stock s order by sku",
+        // One that waited before it died has left its raw row.
+        "select 'raw', id from shop.raw where id not in (select event_offset from sse_stream.dead_letters) order by id",
+        // Which of two reasons is named may differ.
+        "select 'dead', event_offset from sse_stream.dead_letters order by 2",
+        "select 'waiting', event_offset from sse_stream.waiting order by 2",
+    ] {
+        traces.extend(db.list(sql).await);
+    }
+    db.run(
+        "truncate shop.raw, shop.orders, shop.items, shop.payments, shop.stock,
+             sse_stream.offsets, sse_stream.dead_letters, sse_stream.waiting",
+    )
+    .await;
+    traces
+}
+
+#[test]
+fn a_batch_leaves_what_its_events_leave_one_by_one() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let db = runtime.block_on(Db::new());
+    runtime.block_on(db.run(PAYMENTS));
+    let config =
+        Config { cases: 20, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    TestRunner::new(config)
+        .run(&prop::collection::vec(event(), 1..40), |feed| {
+            let expected = runtime.block_on(traces(&db, &feed, true));
+            let got = runtime.block_on(traces(&db, &feed, false));
             prop_assert_eq!(expected, got);
             Ok(())
         })

@@ -255,6 +255,10 @@ impl Mirror {
 }
 
 impl Host for Mirror {
+    fn has_mirror(&self) -> bool {
+        true
+    }
+
     fn read_mirror(&self) -> Result<Option<String>, String> {
         Ok(self.get())
     }
@@ -263,6 +267,18 @@ impl Host for Mirror {
         self.set(&position.to_string());
         Ok(())
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_a_mirror_leaves_no_trap_for_one_with_a_mirror() {
+    let db = Db::new().await;
+    let source = Script::of(&[("visit", r#"{"visit":1}"#)]);
+    land(&db, &source).await;
+    let mirror = Arc::new(Mirror::default());
+    mirror.set("0");
+    let report = run_with(config(&db, &source), mirror.clone()).await.unwrap();
+    assert_eq!(report.events_processed, 0);
+    assert_eq!(mirror.get().as_deref(), Some("1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
