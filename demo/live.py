@@ -16,7 +16,7 @@ from demo.database import BUSINESS, Databases
 from demo.http import get_json
 from demo.settings import Settings
 
-TABLES = ("raw", "orders", "items", "payments", "feedback", "dead letters")
+TABLES = ("raw", "orders", "items", "payments", "feedback", "waiting", "dead letters")
 # Counting takes longer as tables grow; it may take this share of the time at most.
 COUNTING_SHARE = 0.05
 
@@ -29,7 +29,8 @@ _POSITION = """
 _COUNTS = """
     select (select count(*) from raw_data.events_raw), (select count(*) from analytics.orders),
            (select count(*) from analytics.order_items), (select count(*) from analytics.payments),
-           (select count(*) from analytics.feedback), (select count(*) from sse_stream.dead_letters)
+           (select count(*) from analytics.feedback), (select count(*) from sse_stream.waiting),
+           (select count(*) from sse_stream.dead_letters)
 """
 
 

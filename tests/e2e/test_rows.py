@@ -88,6 +88,24 @@ def test_a_row_lost_with_its_event_is_found(demo: Demo) -> None:
     }
 
 
+def test_what_waits_is_counted_and_not_missed(demo: Demo) -> None:
+    wait_for_run(demo.stack)
+    with snapshot(demo.stack.databases) as connection:
+        connection.cursor().execute(
+            "with one as (delete from analytics.feedback where feedback_id ="
+            " (select feedback_id from analytics.feedback limit 1) returning feedback_id)"
+            " insert into sse_stream.waiting (stream, epoch, event_offset, source_id, event_type,"
+            " parent_table, parent_key, parent_id, raw)"
+            " select 'restaurant', epoch, event_offset, event_offset::text, event_type,"
+            " 'analytics.orders', '', '', '' from raw_data.events_raw"
+            " where payload ->> 'feedback_id' = (select feedback_id::text from one)"
+        )
+        outcome = compare(connection, demo.settings.api_url)
+    assert not outcome.differences, outcome.report()
+    assert outcome.waiting == 1
+    assert f"= {outcome.position - 1} landed + 1 waiting + 0 dead" in outcome.report()
+
+
 def test_smoke_passes_beside_a_running_demo(demo: Demo) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "demo", "smoke"],
@@ -98,4 +116,5 @@ def test_smoke_passes_beside_a_running_demo(demo: Demo) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "smoke passed" in done.stdout
+    assert "landed + 0 waiting + 0 dead" in done.stdout
     assert demo.pid, "the demo went on"
