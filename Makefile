@@ -16,6 +16,9 @@ API := $(CARGO_TARGET_DIR)/release/restaurant-api
 WITH_POSTGRES := $(PY) -m demo.postgres run --
 # Not the examples in Markdown: there a short line is worth more than the formatter's shape.
 PYTHON_CODE := python dags demo tests
+DENY_VERSION := 0.20.2
+DENY_HOME := $(CARGO_TARGET_DIR)/tools/cargo-deny-$(DENY_VERSION)
+DENY := $(DENY_HOME)/bin/cargo-deny
 POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin)
 
 ENGINE := Cargo.toml Cargo.lock pyproject.toml $(shell find src/sse src/ingest src/native python \
@@ -54,8 +57,9 @@ chaos: build ## faults of every kind under load (CHAOS_SECONDS, CHAOS_SEED), the
 test: test-rust test-python ## all tests
 
 .PHONY: test-rust
+# The embedded server knows no TLS: those tests run on PostgreSQL 15 only.
 test-rust: .venv/.stamp-requirements ## the tests of the Rust crates, with real PostgreSQL servers
-	$(WITH_POSTGRES) cargo test --locked
+	$(WITH_POSTGRES) cargo test --locked -- --skip tls::
 ifneq ($(POSTGRES_15),)
 	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- cargo test --locked --test it
 endif
@@ -68,7 +72,7 @@ ifneq ($(POSTGRES_15),)
 endif
 
 .PHONY: lint
-lint: .venv/.stamp-requirements ## formatting, clippy, ruff, mypy and the walls between the rooms
+lint: .venv/.stamp-requirements $(DENY) ## formatting, clippy, ruff, mypy, the walls, licences and bans of packages
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(PY) -m ruff format --check $(PYTHON_CODE)
@@ -76,6 +80,19 @@ lint: .venv/.stamp-requirements ## formatting, clippy, ruff, mypy and the walls 
 	$(PY) -m mypy
 	$(PY) -m mypy --strict --python-version 3.10 demo
 	$(PY) tests/walls.py
+	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
+	@echo "not audited here: advisories, whose databases are online; see .github/workflows/audit.yml"
+
+.PHONY: audit
+audit: $(DENY) ## known vulnerabilities of Rust packages (downloads their database)
+	$(DENY) --locked check --hide-inclusion-graph advisories
+
+# Built once, because no package index has a current binary of it.
+$(DENY):
+	@echo "building cargo-deny (some minutes, once)"
+	@cargo install --quiet --locked cargo-deny --version $(DENY_VERSION) \
+		--root $(DENY_HOME) --target-dir $(DENY_HOME)/build
+	@rm -rf $(DENY_HOME)/build
 
 .PHONY: fmt
 fmt: .venv/.stamp-requirements ## format Rust and Python

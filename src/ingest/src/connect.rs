@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::Error;
-use tls::Tls;
+use tls::{Mode, Tls};
 
 /// Where and how to reach the database. Its `Debug` shows no password.
 #[derive(Clone)]
@@ -117,37 +118,65 @@ impl DatabaseConfig {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(Duration::from_secs(30));
         }
-        config.ssl_mode(match tls.mode.as_deref().unwrap_or("prefer") {
-            "disable" => SslMode::Disable,
-            "allow" | "prefer" => SslMode::Prefer,
-            "require" | "verify-ca" | "verify-full" => SslMode::Require,
-            other => {
-                return Err(Error::config(format!(
-                    "sslmode {other:?} is unknown; use disable, prefer, require, verify-ca or verify-full"
-                )));
-            }
-        });
+        tls.mode()?;
         Ok(Self { config, tls })
     }
 
     /// Opens a session. The driver's connection task runs on the current runtime until the
     /// returned session is dropped.
+    ///
+    /// As with libpq, `prefer` tries once more without TLS, and `allow` with it, where the server
+    /// refuses the first kind of connection; nothing else is ever weakened.
     pub(crate) async fn connect(&self) -> Result<Session, Error> {
-        let connector = MakeRustlsConnect::new(self.tls.client_config()?);
-        let (client, connection) = self.config.connect(connector).await.map_err(|error| {
-            Error::database(&format!("cannot connect to {}", self.place()), error)
-        })?;
-        let driver = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!("database connection ended: {error}");
+        let attempts = match self.tls.mode()? {
+            _ if self.is_local() => &[SslMode::Disable][..],
+            Mode::Disable => &[SslMode::Disable],
+            Mode::Allow => &[SslMode::Disable, SslMode::Require],
+            Mode::Prefer => &[SslMode::Prefer, SslMode::Disable],
+            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => &[SslMode::Require],
+        };
+        let mut refused = None;
+        for mode in attempts {
+            match self.open(*mode).await? {
+                Ok(session) => return Ok(session),
+                Err(error) if tls::is_refusal(&error) => refused = refused.or(Some(error)),
+                Err(error) => return Err(self.failure(error)),
             }
-        });
-        Ok(Session { client: Arc::new(client), driver })
+        }
+        // The first attempt is the one that was wanted: its error says more.
+        Err(refused.map_or_else(|| Error::config("no way to connect"), |error| self.failure(error)))
+    }
+
+    /// One attempt. The outer error is ours (files), the inner one the server's or the network's.
+    async fn open(&self, mode: SslMode) -> Result<Result<Session, tokio_postgres::Error>, Error> {
+        let mut config = self.config.clone();
+        config.ssl_mode(mode);
+        Ok(match mode {
+            // Without TLS its files are not even looked at.
+            SslMode::Disable => drive(&config, NoTls).await,
+            _ => drive(&config, MakeRustlsConnect::new(self.tls.client_config()?)).await,
+        })
+    }
+
+    fn failure(&self, error: tokio_postgres::Error) -> Error {
+        let doing = format!("cannot connect to {}", self.place());
+        match tls::advice(&error) {
+            Some(next) => {
+                let cause = Error::database(&doing, error);
+                Error::config(format!("{cause}; {next}")).caused_by(cause)
+            }
+            None => Error::database(&doing, error),
+        }
+    }
+
+    /// Whether all hosts are Unix sockets, where libpq knows no TLS.
+    fn is_local(&self) -> bool {
+        let hosts = self.config.get_hosts();
+        !hosts.is_empty() && hosts.iter().all(|host| !matches!(host, Host::Tcp(_)))
     }
 
     /// Host, port and database, for messages.
     pub(crate) fn place(&self) -> String {
-        use tokio_postgres::config::Host;
         let host = match self.config.get_hosts().first() {
             Some(Host::Tcp(name)) => name.clone(),
             #[cfg(unix)]
@@ -157,6 +186,20 @@ impl DatabaseConfig {
         let port = self.config.get_ports().first().copied().unwrap_or(5432);
         format!("database {}@{host}:{port}", self.config.get_dbname().unwrap_or("?"))
     }
+}
+
+async fn drive<T>(config: &Config, tls: T) -> Result<Session, tokio_postgres::Error>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect(tls).await?;
+    let driver = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!("database connection ended: {error}");
+        }
+    });
+    Ok(Session { client: Arc::new(client), driver })
 }
 
 impl fmt::Debug for DatabaseConfig {
@@ -215,7 +258,7 @@ mod tests {
         assert_eq!(config.tls.mode.as_deref(), Some("verify-full"));
         assert_eq!(config.tls.root_cert.as_deref(), Some("/x y"));
         assert_eq!(config.config.get_connect_timeout(), Some(&Duration::from_secs(3)));
-        assert_eq!(config.config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(config.tls.mode().unwrap(), Mode::VerifyFull);
     }
 
     #[test]
@@ -229,6 +272,20 @@ mod tests {
             let error = DatabaseConfig::from_url(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(!format!("{error} {error:?}").contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn trusting_the_system_means_verifying_everything() {
+        let config = |mode: &str| {
+            let mode = (!mode.is_empty()).then_some(("sslmode", mode));
+            DatabaseConfig::from_params([("sslrootcert", "system")].into_iter().chain(mode))
+        };
+        assert_eq!(config("").unwrap().tls.mode().unwrap(), Mode::VerifyFull);
+        assert_eq!(config("verify-full").unwrap().tls.mode().unwrap(), Mode::VerifyFull);
+        for weaker in ["disable", "allow", "prefer", "require", "verify-ca"] {
+            let error = config(weaker).unwrap_err();
+            assert!(error.to_string().contains("verify-full"), "{error}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! TLS to the database, with the meaning libpq gives to its parameters.
 
+use std::error::Error as StdError;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -19,14 +20,55 @@ pub(super) struct Tls {
     pub(super) key: Option<String>,
 }
 
+/// libpq's `sslmode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Disable,
+    Allow,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
 impl Tls {
+    /// What is asked for. As in libpq, whoever trusts the system's authorities must verify the
+    /// name as well: anybody can get a certificate of theirs.
+    pub(super) fn mode(&self) -> Result<Mode, Error> {
+        let system = self.root_cert.as_deref() == Some("system");
+        let mode = match self.mode.as_deref() {
+            None if system => Mode::VerifyFull,
+            None => Mode::Prefer,
+            Some("disable") => Mode::Disable,
+            Some("allow") => Mode::Allow,
+            Some("prefer") => Mode::Prefer,
+            Some("require") => Mode::Require,
+            Some("verify-ca") => Mode::VerifyCa,
+            Some("verify-full") => Mode::VerifyFull,
+            Some(other) => {
+                return Err(Error::config(format!(
+                    "sslmode {other:?} is unknown; use disable, allow, prefer, require, verify-ca or verify-full"
+                )));
+            }
+        };
+        if system && mode != Mode::VerifyFull {
+            return Err(Error::config(
+                "sslrootcert=system needs sslmode=verify-full; set that, or a file as sslrootcert",
+            ));
+        }
+        Ok(mode)
+    }
+
     /// libpq's rules: up to `require` nothing is verified unless a root certificate is given;
     /// `verify-ca` verifies the chain, `verify-full` the name as well.
     pub(super) fn client_config(&self) -> Result<ClientConfig, Error> {
         let provider = Arc::new(ring::default_provider());
-        let mode = self.mode.as_deref().unwrap_or("prefer");
-        let verifies =
-            mode.starts_with("verify") || (mode == "require" && self.root_cert.is_some());
+        let mode = self.mode()?;
+        let verifies = match mode {
+            Mode::Disable | Mode::Allow | Mode::Prefer => false,
+            Mode::Require => self.root_cert.is_some(),
+            Mode::VerifyCa | Mode::VerifyFull => true,
+        };
         let verifier: Arc<dyn ServerCertVerifier> = if verifies {
             let chain = rustls::client::WebPkiServerVerifier::builder_with_provider(
                 Arc::new(self.roots()?),
@@ -37,7 +79,7 @@ impl Tls {
                 Error::config("no usable root certificate for the database; set sslrootcert")
                     .caused_by(error)
             })?;
-            if mode == "verify-full" { chain } else { Arc::new(ChainOnly(chain)) }
+            if mode == Mode::VerifyFull { chain } else { Arc::new(ChainOnly(chain)) }
         } else {
             Arc::new(Unverified(provider.clone()))
         };
@@ -48,7 +90,7 @@ impl Tls {
             .with_custom_certificate_verifier(verifier);
         match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
-                let chain = certificates(cert)?;
+                let chain = certificates("sslcert", cert)?;
                 let key = PrivateKeyDer::from_pem_file(key)
                     .map_err(|error| unreadable("sslkey", key, error))?;
                 builder.with_client_auth_cert(chain, key).map_err(|error| {
@@ -64,7 +106,7 @@ impl Tls {
         let mut roots = RootCertStore::empty();
         match self.root_cert.as_deref() {
             Some(path) if path != "system" => {
-                for certificate in certificates(path)? {
+                for certificate in certificates("sslrootcert", path)? {
                     roots
                         .add(certificate)
                         .map_err(|error| unreadable("sslrootcert", path, error))?;
@@ -78,10 +120,72 @@ impl Tls {
     }
 }
 
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
-    CertificateDer::pem_file_iter(path)
+fn certificates(what: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| unreadable("certificate", path, error))
+        .map_err(|error| unreadable(what, path, error))?;
+    if found.is_empty() {
+        let path = shown(path);
+        return Err(Error::config(format!("{what} {path} holds no certificate; correct the path")));
+    }
+    Ok(found)
+}
+
+/// A path, unless somebody gave the key itself in its place: the shortest has 184 signs.
+fn shown(path: &str) -> String {
+    if path.len() > 160 || path.contains("-----") || path.chars().any(char::is_control) {
+        return "(no path, but something long)".into();
+    }
+    format!("{path:?}")
+}
+
+/// Whether the server or its TLS turned this kind of connection down, so that the other kind may
+/// do: `prefer` and `allow` ask.
+pub(super) fn is_refusal(error: &tokio_postgres::Error) -> bool {
+    // 28000: pg_hba.conf has no line for such a connection.
+    let unwanted = error.as_db_error().is_some_and(|db| db.code().code() == "28000");
+    unwanted || find(error, |_| Some(())).is_some()
+}
+
+/// What to do where certificates are the trouble: no further attempt would mend that.
+pub(super) fn advice(error: &tokio_postgres::Error) -> Option<&'static str> {
+    use rustls::AlertDescription as Alert;
+    find(error, |error| match error {
+        rustls::Error::InvalidCertificate(_) => {
+            Some("correct host, or set sslrootcert to the authority of the server's certificate")
+        }
+        rustls::Error::AlertReceived(
+            Alert::AccessDenied
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRequired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::DecryptError
+            | Alert::UnknownCA
+            | Alert::UnsupportedCertificate,
+        ) => Some("the server does not accept sslcert; set one that its ssl_ca_file vouches for"),
+        _ => None,
+    })
+}
+
+/// What `pick` makes of the TLS error among the causes.
+fn find<T>(
+    error: &(dyn StdError + 'static),
+    pick: impl Fn(&rustls::Error) -> Option<T> + Copy,
+) -> Option<T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(found) = inner.and_then(|inner| find(inner, pick)) {
+            return Some(found);
+        }
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return pick(error);
+        }
+        next = error.source();
+    }
+    None
 }
 
 fn unreadable(
@@ -91,7 +195,7 @@ fn unreadable(
 ) -> Error {
     Error::new(
         ErrorKind::Config,
-        format!("{what} {path:?} cannot be read; check the path and its rights"),
+        format!("{what} {} cannot be read; check the path and its rights", shown(path)),
     )
     .caused_by(error)
 }

@@ -14,4 +14,5 @@ mod schema;
 mod state;
 mod support;
 mod throughput;
+mod tls;
 mod waiting;
