@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import json
 import logging
@@ -10,8 +11,16 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .errors import ConfigError
+from .probe import check_headers, check_url
 
-__all__ = ["airflow_database", "environment_database", "stream_status", "url_database"]
+__all__ = [
+    "airflow_database",
+    "airflow_source",
+    "environment_database",
+    "source_settings",
+    "stream_status",
+    "url_database",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +43,8 @@ _OPTIONS = (
     "target_session_attrs",
     "channel_binding",
 )
+_WEB_SCHEMES = {"http", "https"}
+_TLS_FILES = ("ca_file", "client_cert", "client_key")
 # Extras that belong to Airflow's own hook and say nothing about the server.
 _HOOK_ONLY = {"cursor", "enable_log_db_messages", "client_encoding"}
 
@@ -70,6 +81,77 @@ def airflow_database(conn_id: str) -> dict[str, str]:
         dbname=conn.schema,
         options={name: extras[name] for name in _OPTIONS if extras.get(name) is not None},
     )
+
+
+def airflow_source(conn_id: str, url: str) -> dict[str, Any]:
+    """Return the engine's ``source`` settings of an Airflow connection.
+
+    The connection's host, port and schema (``http`` or ``https``) make the address before a
+    ``url`` that is a path; an absolute ``url`` stays as it is. Login and password are sent as
+    basic credentials, a password alone as a bearer token. Its extra may hold ``headers`` (texts
+    by name) and, as paths of PEM files, ``ca_file`` (the authorities to trust instead of the
+    system's), ``client_cert`` and ``client_key``.
+
+    Raises:
+        ConfigError: the connection does not make an address, or holds what is not supported.
+    """
+    from ._airflow import get_connection
+
+    conn: Any = get_connection(conn_id)
+    where = f"connection {conn_id!r}"
+    extras: Mapping[str, Any] = conn.extra_dejson or {}
+    unknown = sorted(set(extras) - {"headers", *_TLS_FILES})
+    if unknown:
+        raise ConfigError(
+            f"{where} has unknown extras: {', '.join(unknown)}; "
+            f"supported are headers, {', '.join(_TLS_FILES)}"
+        )
+    try:
+        headers = check_headers(extras.get("headers"))
+    except ConfigError as error:
+        raise ConfigError(f"the extra of {where}: {error}") from None
+    if conn.password and not any(name.lower() == "authorization" for name in headers):
+        headers["Authorization"] = _authorization(conn.login, conn.password)
+    address = _address(where, conn) + url if url.startswith("/") else url
+    settings = {"url": check_url(address, f"the address of {where}"), "headers": headers}
+    for name in _TLS_FILES:
+        path = extras.get(name)
+        if path is not None:
+            if not isinstance(path, str):
+                raise ConfigError(f"{name} in the extra of {where} is not the path of a file")
+            settings[name] = path
+    return settings
+
+
+def source_settings(url: str, *, conn_id: str | None, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the engine's ``source`` settings of a task: its own headers win.
+
+    Raises:
+        ConfigError: the URL or the connection is wrong.
+    """
+    if conn_id is None:
+        return {"url": check_url(url), "headers": dict(headers)}
+    source = airflow_source(conn_id, url)
+    own = {name.lower() for name in headers}
+    kept = {name: text for name, text in source["headers"].items() if name.lower() not in own}
+    return {**source, "headers": {**kept, **headers}}
+
+
+def _address(where: str, conn: Any) -> str:
+    host = str(conn.host or "")
+    if "://" not in host:
+        kinds = (conn.schema, conn.conn_type)
+        scheme = next((kind for kind in kinds if kind in _WEB_SCHEMES), "http")
+        host = f"{scheme}://{host}{f':{conn.port}' if conn.port else ''}"
+    if "@" in host:
+        raise ConfigError(f"the host of {where} holds credentials; use login and password")
+    return host.rstrip("/")
+
+
+def _authorization(login: str | None, password: str) -> str:
+    if not login:
+        return f"Bearer {password}"
+    return "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode()
 
 
 def stream_status(conn_id: str, stream: str | None = None) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ._airflow import AirflowFailException, BaseOperator, read_variable, write_variable
 from .errors import ConfigError, SSEStreamError
-from .hooks import airflow_database
+from .hooks import airflow_database, source_settings
 from .mirror import variable_name
 from .presets import load_preset
-from .probe import check_headers, check_url, safe_url
+from .probe import check_headers, safe_url
 from .processors import EventProcessor, processors_by_type, run_processor
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ class SSEStreamOperator(BaseOperator):
     the next run resumes behind the last committed event. Where two runs of one stream
     overlap, the later waits and takes over.
 
-    :param sse_url: address of the stream (templated)
+    :param sse_url: address of the stream, or with ``sse_conn_id`` its path (templated)
+    :param sse_conn_id: Airflow connection (http or https) with the source's address, credentials
+        and certificates; see :func:`sse_stream.hooks.airflow_source` (templated)
     :param postgres_conn_id: Airflow connection of the target database (templated)
     :param max_events_per_run: exact number of events after which the run ends, None for no
         limit (templated)
@@ -56,7 +58,7 @@ class SSEStreamOperator(BaseOperator):
     :param preset: which event goes where: name of a shipped preset, or path of your own
     :param stream: name under which the offset is kept, by default the preset's
     :param source_kind: ``stream`` for server-sent events, ``poll`` for the feed's REST pages
-    :param headers: sent with every request
+    :param headers: sent with every request; credentials belong into the connection
     :param offset_variable: Airflow Variable that mirrors the offset, derived from the stream's
         name by default (``restaurant_stream_offset``), None for none. Setting the Variable by
         hand asks for a rewind, once.
@@ -76,6 +78,7 @@ class SSEStreamOperator(BaseOperator):
 
     template_fields: Sequence[str] = (
         "sse_url",
+        "sse_conn_id",
         "postgres_conn_id",
         "max_events_per_run",
         "timeout_seconds",
@@ -86,6 +89,7 @@ class SSEStreamOperator(BaseOperator):
         self,
         *,
         sse_url: str,
+        sse_conn_id: str | None = None,
         postgres_conn_id: str = "postgres_restaurant",
         max_events_per_run: int | str | None = 1000,
         timeout_seconds: float | str | None = 60,
@@ -108,6 +112,7 @@ class SSEStreamOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.sse_url = sse_url
+        self.sse_conn_id = sse_conn_id
         self.postgres_conn_id = postgres_conn_id
         self.max_events_per_run = max_events_per_run
         self.timeout_seconds = timeout_seconds
@@ -144,7 +149,7 @@ class SSEStreamOperator(BaseOperator):
             self.log.info(
                 "stream %r: %s into connection %r",
                 config["stream"],
-                safe_url(self.sse_url),
+                safe_url(config["source"]["url"]),
                 self.postgres_conn_id,
             )
             report = _native.run(
@@ -184,9 +189,8 @@ class SSEStreamOperator(BaseOperator):
             lease = (timeout or _LEASE_MARGIN_SECONDS * 4) + _LEASE_MARGIN_SECONDS
         return {
             "source": {
-                "url": check_url(self.sse_url),
+                **source_settings(self.sse_url, conn_id=self.sse_conn_id, headers=self.headers),
                 "kind": self.source_kind,
-                "headers": self.headers,
                 "max_attempts": _CONNECT_ATTEMPTS,
             },
             "database": airflow_database(self.postgres_conn_id),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from typing import IO, Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
@@ -89,14 +90,22 @@ def derive_health_url(sse_url: str) -> str | None:
 
 
 def fetch_health(
-    health_url: str, *, headers: Mapping[str, str] | None = None, timeout_seconds: float = 10
+    health_url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    tls: Mapping[str, str] | None = None,
+    timeout_seconds: float = 10,
 ) -> dict[str, Any]:
     """Return the JSON object of a health endpoint; an empty dict if it sends something else.
 
+    ``tls`` holds paths of PEM files: ``ca_file``, ``client_cert``, ``client_key``.
+
     Raises:
+        ConfigError: a file of ``tls`` cannot be used.
         UnhealthyError: it did not answer 200 in time.
     """
-    with _get(health_url, headers, "application/json, */*;q=0.1", timeout_seconds) as response:
+    accept = "application/json, */*;q=0.1"
+    with _get(health_url, headers, tls, accept, timeout_seconds) as response:
         try:
             body = json.loads(response.read(_MAX_HEALTH_BYTES))
         except (ValueError, OSError, HTTPException):
@@ -105,14 +114,19 @@ def fetch_health(
 
 
 def open_stream(
-    sse_url: str, *, headers: Mapping[str, str] | None = None, timeout_seconds: float = 10
+    sse_url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    tls: Mapping[str, str] | None = None,
+    timeout_seconds: float = 10,
 ) -> None:
-    """Open the stream, wait for its first byte and close it.
+    """Open the stream, wait for its first byte and close it; ``tls`` as for the health.
 
     Raises:
+        ConfigError: a file of ``tls`` cannot be used.
         UnhealthyError: not 200, not ``text/event-stream``, or no byte in time.
     """
-    with _get(sse_url, headers, "text/event-stream", timeout_seconds) as response:
+    with _get(sse_url, headers, tls, "text/event-stream", timeout_seconds) as response:
         mime = response.headers.get_content_type()
         if mime != "text/event-stream":
             raise UnhealthyError(f"{safe_url(sse_url)} sends {mime}, not text/event-stream")
@@ -151,8 +165,49 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return following
 
 
+class _Secure(urllib.request.HTTPSHandler):
+    """Shows the client certificate to the origin it is for, and to nobody else."""
+
+    def __init__(self, url: str, tls: Mapping[str, str]) -> None:
+        self._identified_origin = _origin(url)
+        self._identified, self._anonymous = _context(tls), _context(tls, identified=False)
+        super().__init__()
+
+    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+        """Open a request with the context that its origin may see."""
+        own = _origin(req.full_url) == self._identified_origin
+        context = self._identified if own else self._anonymous
+        return self.do_open(HTTPSConnection, req, context=context)
+
+
+def _context(tls: Mapping[str, str], *, identified: bool = True) -> ssl.SSLContext:
+    cert, key = tls.get("client_cert"), tls.get("client_key")
+    if (cert is None) != (key is None):
+        raise ConfigError("client_cert and client_key belong together; set both or none")
+    try:
+        context = ssl.create_default_context(cafile=tls.get("ca_file"))
+    except OSError as error:
+        raise ConfigError(
+            f"ca_file cannot be read as certificates in PEM ({_cause(error)}); correct the path"
+        ) from None
+    if cert and identified:
+        try:
+            # Without a password OpenSSL would ask the terminal for one.
+            context.load_cert_chain(cert, key, password="")
+        except OSError as error:
+            raise ConfigError(
+                "client_cert and client_key cannot be read as certificate and unencrypted key in "
+                f"PEM ({_cause(error)}); correct the paths"
+            ) from None
+    return context
+
+
 def _get(
-    url: str, headers: Mapping[str, str] | None, accept: str, timeout_seconds: float
+    url: str,
+    headers: Mapping[str, str] | None,
+    tls: Mapping[str, str] | None,
+    accept: str,
+    timeout_seconds: float,
 ) -> HTTPResponse:
     parts = urlsplit(check_url(url, "URL"))
     plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
@@ -162,7 +217,7 @@ def _get(
         request.add_header("Authorization", "Basic " + base64.b64encode(login).decode())
     for name, value in (headers or {}).items():
         request.add_header(name, value)
-    opener = urllib.request.build_opener(_Redirects)
+    opener = urllib.request.build_opener(_Redirects, _Secure(url, tls or {}))
     try:
         response: HTTPResponse = opener.open(request, timeout=timeout_seconds)
     except urllib.error.HTTPError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ._airflow import BaseSensorOperator
 from .errors import ConfigError
+from .hooks import source_settings
 from .probe import (
     UnhealthyError,
     check_headers,
@@ -28,7 +29,9 @@ class SSEStreamSensor(BaseSensorOperator):
     A refusal (401, 404, another content type) does not end the waiting, because a source
     that starts up refuses too; the log says at each look what is missing.
 
-    :param sse_url: address of the stream (templated)
+    :param sse_url: address of the stream, or with ``sse_conn_id`` its path (templated)
+    :param sse_conn_id: Airflow connection (http or https) with the source's address, credentials
+        and certificates; see :func:`sse_stream.hooks.airflow_source` (templated)
     :param timeout_seconds: time for one look
     :param health_url: address that must answer 200 (templated); for ``.../stream`` its sibling
         ``/health`` by default, else none
@@ -37,13 +40,14 @@ class SSEStreamSensor(BaseSensorOperator):
     :param poke_interval: time between two looks, in seconds
     """
 
-    template_fields: Sequence[str] = ("sse_url", "timeout_seconds", "health_url")
+    template_fields: Sequence[str] = ("sse_url", "sse_conn_id", "timeout_seconds", "health_url")
     ui_color = "#d8ecf3"
 
     def __init__(
         self,
         *,
         sse_url: str,
+        sse_conn_id: str | None = None,
         timeout_seconds: float | str = 10,
         health_url: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -53,6 +57,7 @@ class SSEStreamSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
         self.sse_url = sse_url
+        self.sse_conn_id = sse_conn_id
         self.timeout_seconds = timeout_seconds
         self.health_url = health_url
         self.headers = check_headers(headers)
@@ -60,13 +65,14 @@ class SSEStreamSensor(BaseSensorOperator):
     def poke(self, context: Any) -> bool:
         """Look once; True if the source is healthy."""
         seconds = _seconds(self.timeout_seconds)
-        sse_url = check_url(self.sse_url)
+        source = source_settings(self.sse_url, conn_id=self.sse_conn_id, headers=self.headers)
+        sse_url, headers = source.pop("url"), source.pop("headers")
         health_url = self.health_url or derive_health_url(sse_url)
         try:
             if health_url:
                 check_url(health_url, "health_url")
-                fetch_health(health_url, headers=self.headers, timeout_seconds=seconds)
-            open_stream(sse_url, headers=self.headers, timeout_seconds=seconds)
+                fetch_health(health_url, headers=headers, tls=source, timeout_seconds=seconds)
+            open_stream(sse_url, headers=headers, tls=source, timeout_seconds=seconds)
         except UnhealthyError as reason:
             self.log.info("not healthy yet: %s", reason)
             return False

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from sse_stream import ConfigError
-from sse_stream.hooks import airflow_database, environment_database, url_database
+from sse_stream.hooks import (
+    airflow_database,
+    airflow_source,
+    environment_database,
+    source_settings,
+    url_database,
+)
 
 
 def _connection(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
@@ -122,3 +128,87 @@ def test_libpqs_variables() -> None:
 def test_no_database_is_an_error_that_says_what_to_set() -> None:
     with pytest.raises(ConfigError, match="DATABASE_URL"):
         environment_database({"PGUSER": "u"})
+
+
+def _source(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_FEED", json.dumps({"conn_type": "http", **fields}))
+
+
+def test_a_connection_of_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    _source(
+        monkeypatch,
+        host="feed.test",
+        port=8443,
+        schema="https",
+        login="ada",
+        password="p:w",
+        extra={
+            "headers": {"X-Tenant": "7"},
+            "ca_file": "/ca.pem",
+            "client_cert": "/cert.pem",
+            "client_key": "/key.pem",
+        },
+    )
+    assert airflow_source("feed", "/a/stream?x=1") == {
+        "url": "https://feed.test:8443/a/stream?x=1",
+        "headers": {"X-Tenant": "7", "Authorization": "Basic YWRhOnA6dw=="},
+        "ca_file": "/ca.pem",
+        "client_cert": "/cert.pem",
+        "client_key": "/key.pem",
+    }
+    assert airflow_source("feed", "http://other/stream")["url"] == "http://other/stream"
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({"host": "h"}, "http://h/s"),
+        ({"host": "h", "conn_type": "https"}, "https://h/s"),
+        ({"host": "https://h:1/base/"}, "https://h:1/base/s"),
+    ],
+)
+def test_the_address_of_a_source(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], url: str
+) -> None:
+    _source(monkeypatch, **fields)
+    assert airflow_source("feed", "/s") == {"url": url, "headers": {}}
+
+
+def test_a_password_alone_is_a_bearer_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    _source(monkeypatch, host="h", password="s3cret")
+    assert airflow_source("feed", "/s")["headers"] == {"Authorization": "Bearer s3cret"}
+
+
+def test_the_headers_of_the_task_win_whatever_their_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    _source(monkeypatch, host="h", password="p", extra={"headers": {"X-A": "1", "X-B": "2"}})
+    given = {"authorization": "Bearer own", "x-a": "3"}
+    settings = source_settings("/s", conn_id="feed", headers=given)
+    assert settings["headers"] == {"X-B": "2", **given}
+    plain = source_settings("http://h/s", conn_id=None, headers=given)
+    assert plain == {"url": "http://h/s", "headers": given}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "'feed' is not an http"),
+        ({"host": "http://u:s3cret@h"}, "credentials"),
+        ({"host": "ftp://h"}, "'feed' is not an http"),
+        ({"host": "h", "extra": {"cafile": "/s3cret"}}, "cafile"),
+        ({"host": "h", "extra": {"headers": {"X": ["s3cret"]}}}, "'X' is of type list"),
+        ({"host": "h", "extra": {"headers": "s3cret"}}, "headers is not"),
+        ({"host": "h", "extra": {"client_key": {"pem": "s3cret"}}}, "client_key"),
+    ],
+)
+def test_a_wrong_connection_of_a_source_is_refused_without_quoting_it(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], words: str
+) -> None:
+    _source(monkeypatch, **fields)
+    with pytest.raises(ConfigError, match=words) as caught:
+        airflow_source("feed", "/s")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_path_without_a_connection_is_refused() -> None:
+    with pytest.raises(ConfigError, match="absolute"):
+        source_settings("/stream", conn_id=None, headers={})

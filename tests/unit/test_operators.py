@@ -109,6 +109,7 @@ def test_the_originals_arguments_and_defaults(engine: Engine) -> None:
     )
     assert set(operator.template_fields) == {
         "sse_url",
+        "sse_conn_id",
         "postgres_conn_id",
         "max_events_per_run",
         "timeout_seconds",

@@ -1,6 +1,7 @@
 //! The settings of a call: JSON text from Python, checked here once.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ingest::{
@@ -64,6 +65,13 @@ struct Source {
     kind: Kind,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    /// Paths of PEM files: the authorities to trust, our certificate and its key.
+    #[serde(default)]
+    ca_file: Option<PathBuf>,
+    #[serde(default)]
+    client_cert: Option<PathBuf>,
+    #[serde(default)]
+    client_key: Option<PathBuf>,
     #[serde(default)]
     read_timeout_seconds: Option<f64>,
     #[serde(default)]
@@ -121,8 +129,9 @@ fn five() -> f64 {
 
 impl Settings {
     pub(crate) fn parse(text: &str) -> PyResult<RunConfig> {
-        let settings: Self = serde_json::from_str(text)
-            .map_err(|error| errors::config(format!("the settings are not valid: {error}")))?;
+        let settings: Self = serde_json::from_str(text).map_err(|error| {
+            errors::config(format!("the settings are not valid: {}", why(&error)))
+        })?;
         settings.into_run()
     }
 
@@ -181,6 +190,11 @@ impl Source {
     fn into_client(self) -> PyResult<sse::ClientConfig> {
         let mut client = sse::ClientConfig::new(self.url);
         client.headers = self.headers.into_iter().collect();
+        client.tls = sse::Tls {
+            ca_file: self.ca_file,
+            client_cert: self.client_cert,
+            client_key: self.client_key,
+        };
         client.user_agent = concat!("sse_stream/", env!("CARGO_PKG_VERSION")).into();
         client.max_attempts = self.max_attempts;
         if let Some(timeout) = optional("read_timeout_seconds", self.read_timeout_seconds)? {
@@ -188,6 +202,16 @@ impl Source {
         }
         Ok(client)
     }
+}
+
+/// What is wrong with JSON text, without the value that is wrong: it may be a secret.
+fn why(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let names_only = ["unknown field", "missing field", "duplicate field"];
+    if names_only.iter().any(|kind| text.starts_with(kind)) || !error.is_data() {
+        return text;
+    }
+    format!("a value of the wrong kind at column {}", error.column())
 }
 
 /// Reads libpq's keywords from a JSON object.
