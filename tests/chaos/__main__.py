@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from itertools import islice
@@ -36,6 +37,9 @@ def main() -> int:
         for entry in islice(schedule(seed, kinds), options.schedule):
             say(f"{entry.number:4} {entry}, variant {entry.variant}, pause {entry.pause} s")
         return 0
+    # However it is ended, it takes its processes with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="sse-stream-chaos-"))
     folder.chmod(0o755)
     say(f"chaos: seed {seed}, {options.seconds:.0f} s, {options.rate} events/s; state in {folder}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -89,8 +88,8 @@ def run(world: World, seed: int, seconds: float, kinds: list[Kind], *, airflow: 
     watch = Watch(world)
     performance = Performance(world, watch)
     try:
-        preparing = threading.Thread(target=stage.prepare if stage else lambda: None)
-        preparing.start()
+        if stage:
+            stage.prepare()
         watch.start()
         world.tasks.want(1)
         until(lambda: watch.look.position > 0, WARM_UP_SECONDS, "the first events land")
@@ -99,7 +98,6 @@ def run(world: World, seed: int, seconds: float, kinds: list[Kind], *, airflow: 
             schedule(seed, kinds),
             lambda played: played < len(kinds) or watch.elapsed() < until_seconds,
         )
-        preparing.join()
         tallied = _end_tasks(world, watch) if stage else 0
         if stage:
             found = airflow_faults.kinds(stage)

@@ -181,7 +181,7 @@ class Scene:
     def _find_line(self) -> str:
         """Return the line that tells of this fault; none is an offence."""
         pattern = self.entry.kind.log
-        if not self.await_line(pattern, 3.0):
+        if not self.await_line(pattern, 12.0):
             self.offences.append(f"the log says nothing of {self.entry}: no line like {pattern!r}")
             return ""
         lines = self.new_log().splitlines()

@@ -50,6 +50,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         """Look until the end."""
+        self.began = time.monotonic()
         while not self._enough.wait(EVERY_SECONDS):
             self._look()
             for run in self._world.tasks.everyone():
