@@ -139,7 +139,7 @@ def _kind(name: str, play: Callable[[Scene], None], log: str, weight: int) -> Ki
 
 
 KINDS = [
-    _kind("connection cut", _cut, BROKE, 6),
+    Kind("connection cut", _cut, BROKE, 6, ANY_MOMENT, opening=len(ANY_MOMENT)),
     Kind("connection stalled, then cut", _stall, BROKE, 3, ANY_MOMENT, (1.0, 5.0)),
     Kind("connection silent for good", _hang, BROKE, 0, ANY_MOMENT, slow=True),
     _kind("task killed in a transaction", _kill_task, RESUMES, 6),

@@ -36,6 +36,8 @@ class Kind:
     moments: tuple[Moment, ...] = ()
     seconds: tuple[float, float] = (0.0, 0.0)
     slow: bool = False
+    # How often it comes in the opening, before chance rules.
+    opening: int = 1
     patience: float = 120.0
 
 
@@ -56,18 +58,29 @@ class Entry:
         return f"{self.kind.name}{at}{lasting}"
 
 
+def opening(kinds: list[Kind]) -> int:
+    """Return how many entries of a schedule are its opening, in which each kind has its turn."""
+    return sum(kind.opening for kind in kinds)
+
+
 def schedule(seed: int, kinds: list[Kind]) -> Iterator[Entry]:
-    """Yield entries without end: each kind once in chance order, then by weight."""
+    """Yield entries without end: the opening in chance order, then by weight."""
     chance = random.Random(seed)
-    first = chance.sample(kinds, len(kinds))
+    every = [kind for kind in kinds for _ in range(kind.opening)]
+    first = chance.sample(every, len(every))
+    # Dealt like cards, so that no kind leaves a moment out for long.
+    moments: dict[str, list[Moment]] = {}
     number = 0
     while True:
         number += 1
         kind = first.pop() if first else chance.choices(kinds, [k.weight for k in kinds])[0]
+        left = moments.get(kind.name) or chance.sample(kind.moments, len(kind.moments))
+        moment = left.pop() if left else None
+        moments[kind.name] = left
         yield Entry(
             number=number,
             kind=kind,
-            moment=chance.choice(kind.moments) if kind.moments else None,
+            moment=moment,
             seconds=round(chance.uniform(*kind.seconds), 1),
             variant=chance.randrange(1000),
             pause=round(chance.uniform(0.2, 1.2), 1),

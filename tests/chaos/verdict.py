@@ -40,6 +40,11 @@ class Verdict:
     doubled: list[tuple[str, int]] = field(default_factory=list)
     offences: list[str] = field(default_factory=list)
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong."""
+        return not (self.lost or self.doubled or self.offences)
+
 
 def judge(world: World, head: int, tallied: int, letters: list[str]) -> Verdict:
     """Compare all tables with the events 1 to `head`.

@@ -30,7 +30,7 @@ class Moment(enum.Enum):
 
     FIRST_COPY = "first COPY bytes"
     LATER_COPY = "later COPY bytes"
-    BEFORE_COMMIT = "COMMIT not passed on"
+    BEFORE_COMMIT = "COMMIT on its way"
     AFTER_COMMIT = "answer to COMMIT lost"
 
 
