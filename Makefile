@@ -45,13 +45,13 @@ demo-clean: .venv/.stamp-requirements ## remove the state of demo and smoke
 smoke: build ## start a stack of its own, compare every row after a scheduled run, stop
 	@$(PY) -m demo smoke
 
-# Seeds of chaos are numbers; none means one by chance, which is printed.
+# Numbers; several are played one after the other, none means one by chance, which is printed.
 CHAOS_SECONDS ?= 600
 CHAOS_SEED ?=
 
 .PHONY: chaos
 chaos: build ## faults of every kind under load (CHAOS_SECONDS, CHAOS_SEED), then every row compared
-	@PYTHONPATH=tests $(PY) -m chaos --seconds $(CHAOS_SECONDS) $(addprefix --seed ,$(CHAOS_SEED))
+	@PYTHONPATH=tests $(PY) -m chaos --seconds $(CHAOS_SECONDS) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
 
 .PHONY: test
 test: test-rust test-python ## all tests

@@ -15,7 +15,8 @@ from demo.postgres import PostgresError
 from demo.processes import ProcessError, tail
 
 from chaos.play import KINDS, BrokenError, run
-from chaos.scene import schedule
+from chaos.scene import Kind, schedule
+from chaos.table import Result
 from chaos.world import World, say
 
 
@@ -23,41 +24,58 @@ def main() -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="length, comparison not counted")
-    parser.add_argument("--seed", type=int, help="decides the schedule (default: by chance)")
+    parser.add_argument(
+        "--seed", type=int, nargs="+", help="decides the schedule; several are played in turn"
+    )
     parser.add_argument("--rate", type=int, default=2000, help="events per second of the source")
     parser.add_argument("--quick", action="store_true", help="leave out what takes long")
     parser.add_argument("--only", action="append", help="only kinds whose name contains this")
     parser.add_argument("--schedule", type=int, metavar="N", help="print N entries and exit")
     options = parser.parse_args()
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10_000)
+    seeds = options.seed or [random.SystemRandom().randrange(10_000)]
     kinds = [kind for kind in KINDS if not (options.quick and kind.slow)]
     if options.only:
         kinds = [kind for kind in kinds if any(text in kind.name for text in options.only)]
     if options.schedule:
-        for entry in islice(schedule(seed, kinds), options.schedule):
+        for entry in islice(schedule(seeds[0], kinds), options.schedule):
             say(f"{entry.number:4} {entry}, variant {entry.variant}, pause {entry.pause} s")
         return 0
     # However it is ended, it takes its processes with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    everything = Result()
+    for seed in seeds:
+        result = _play(seed, kinds, options)
+        if result is None:
+            return 130
+        everything.add(result)
+    if len(seeds) > 1:
+        say(f"\nall seeds, {', '.join(map(str, seeds))}:\n\n{everything.markdown()}\n")
+    say(f"chaos {'FAILED' if everything.offences else 'passed'}")
+    return 1 if everything.offences else 0
+
+
+def _play(seed: int, kinds: list[Kind], options: argparse.Namespace) -> Result | None:
+    """Play one seed on a stage of its own; None if somebody interrupts."""
     folder = Path(tempfile.mkdtemp(prefix="sse-stream-chaos-"))
     folder.chmod(0o755)
     say(f"chaos: seed {seed}, {options.seconds:.0f} s, {options.rate} events/s; state in {folder}")
     world = World(folder, per_second=options.rate, seed=seed)
-    passed = False
     try:
-        passed = run(world, seed, options.seconds, kinds, airflow=not options.quick)
+        result = run(world, seed, options.seconds, kinds, airflow=not options.quick)
     except KeyboardInterrupt:
         say("interrupted")
-        return 130
+        return None
     except (BrokenError, TimeoutError, ProcessError, PostgresError) as error:
         say(f"broken off: {error}\n{tail(world.tasks.log) if hasattr(world, 'tasks') else ''}")
+        result = Result(offences=[str(error)])
     finally:
         world.down()
-    if passed:
+    if result.offences:
+        say(f"seed {seed} FAILED; what is left of it: {folder}")
+    else:
         shutil.rmtree(folder, ignore_errors=True)
-    say(f"chaos {'passed' if passed else 'FAILED'}: seed {seed}")
-    return 0 if passed else 1
+    return result
 
 
 if __name__ == "__main__":

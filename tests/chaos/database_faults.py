@@ -148,7 +148,7 @@ KINDS = [
     _kind("backend killed", _kill_backend, BROKE, 4),
     _kind("PostgreSQL killed", _crash_server, BROKE, 3),
     _kind("PostgreSQL restarted", _restart_server, BROKE, 3),
-    Kind("database refuses connections", _refuse, BROKE, 1, seconds=(5, 60), slow=True),
+    Kind("database refuses connections", _refuse, BROKE, 0, seconds=(30, 100), slow=True),
     Kind("database stands still", _freeze, r"INFO.*events committed", 1, seconds=(2, 6)),
     Kind("database read-only", _read_only, r"WARNING.*read-only transaction", 1, seconds=(1, 5)),
     Kind("disk full", _fill_disk, FULL, 1, seconds=(1, 5)),

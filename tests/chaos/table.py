@@ -1,8 +1,9 @@
-"""The result of a run as a table in Markdown."""
+"""The result of runs as a table in Markdown."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from statistics import median
 
 from chaos.scene import Scene
@@ -14,21 +15,41 @@ _HEAD = """\
 |---|---:|---:|---:|---:|---:|---:|---:|"""
 
 
-def markdown(scenes: list[Scene], verdict: Verdict, names: list[str]) -> str:
-    """Return one line per kind of fault and one for all.
+@dataclass
+class Result:
+    """What was played in one run or several, and rows lost and doubled by kind of fault."""
 
-    A lost or doubled row counts for the fault in whose time its event was on its way.
-    """
-    lost = _by_kind(scenes, verdict.lost)
-    doubled = _by_kind(scenes, verdict.doubled)
-    lines = [_HEAD]
-    for name in names:
-        played = [scene for scene in scenes if scene.entry.kind.name == name]
-        lines.append(_line(name, played, lost[name], doubled[name]))
-    if lost[""] or doubled[""]:
-        lines.append(f"| (between faults) | | | | {lost['']} | {doubled['']} | | |")
-    lines.append(_line("**all**", scenes, lost.total(), doubled.total()))
-    return "\n".join(lines)
+    names: list[str] = field(default_factory=list)
+    scenes: list[Scene] = field(default_factory=list)
+    lost: Counter[str] = field(default_factory=Counter)
+    doubled: Counter[str] = field(default_factory=Counter)
+    offences: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, names: list[str], scenes: list[Scene], verdict: Verdict) -> Result:
+        """Count a lost or doubled row for the fault in whose time its event was on its way."""
+        lost, doubled = _by_kind(scenes, verdict.lost), _by_kind(scenes, verdict.doubled)
+        return cls(names, scenes, lost, doubled)
+
+    def add(self, other: Result) -> None:
+        """Take in another run."""
+        self.names += [name for name in other.names if name not in self.names]
+        self.scenes += other.scenes
+        self.lost += other.lost
+        self.doubled += other.doubled
+        self.offences += other.offences
+
+    def markdown(self) -> str:
+        """Return one line for each kind of fault and one for all."""
+        lines = [_HEAD, *(self._line(name) for name in self.names)]
+        if self.lost[""] or self.doubled[""]:
+            lines.append(f"| (between faults) | | | | {self.lost['']} | {self.doubled['']} | | |")
+        lines.append(_line("**all**", self.scenes, self.lost.total(), self.doubled.total()))
+        return "\n".join(lines)
+
+    def _line(self, name: str) -> str:
+        scenes = [scene for scene in self.scenes if scene.entry.kind.name == name]
+        return _line(name, scenes, self.lost[name], self.doubled[name])
 
 
 def _line(name: str, scenes: list[Scene], lost: int, doubled: int) -> str:

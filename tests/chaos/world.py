@@ -186,6 +186,16 @@ class World:
             found += self.airflow_logs.glob("dag_id=*/run_id=*/task_id=*/attempt=*.log")
         return found
 
+    def secrets_told(self) -> list[str]:
+        """Return one line for each log of any program that shows a password or an event."""
+        words = [*self.settings.secrets.values(), '"auth_code":']
+        found = []
+        logs = [*self.folder.glob("*.log"), self.server.log, *self.settings.logs.iterdir()]
+        for path in [*logs, *self.settings.state.glob("airflow/logs/**/*.log")]:
+            text = path.read_text(errors="replace")
+            found += [f"{path} tells a secret" for word in words if word in text]
+        return found
+
     def connection(self) -> str:
         """Return Airflow's connection to the database, by way of the proxy."""
         parts = urlsplit(self.databases.url("restaurant_user"))
