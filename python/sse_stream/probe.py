@@ -170,17 +170,17 @@ class _Secure(urllib.request.HTTPSHandler):
 
     def __init__(self, url: str, tls: Mapping[str, str]) -> None:
         self._identified_origin = _origin(url)
-        self._identified, self._anonymous = _context(tls), _context(tls, identified=False)
+        self._tls = tls
         super().__init__()
 
     def https_open(self, req: urllib.request.Request) -> HTTPResponse:
         """Open a request with the context that its origin may see."""
         own = _origin(req.full_url) == self._identified_origin
-        context = self._identified if own else self._anonymous
+        context = _context(self._tls, identified=own)
         return self.do_open(HTTPSConnection, req, context=context)
 
 
-def _context(tls: Mapping[str, str], *, identified: bool = True) -> ssl.SSLContext:
+def _context(tls: Mapping[str, str], *, identified: bool) -> ssl.SSLContext:
     cert, key = tls.get("client_cert"), tls.get("client_key")
     if (cert is None) != (key is None):
         raise ConfigError("client_cert and client_key belong together; set both or none")
