@@ -65,6 +65,7 @@ def _play(seed: int, kinds: list[Kind], options: argparse.Namespace) -> Result |
         result = run(world, seed, options.seconds, kinds, airflow=not options.quick)
     except KeyboardInterrupt:
         say("interrupted")
+        shutil.rmtree(folder, ignore_errors=True)
         return None
     except (BrokenError, TimeoutError, ProcessError, PostgresError) as error:
         say(f"broken off: {error}\n{tail(world.tasks.log) if hasattr(world, 'tasks') else ''}")

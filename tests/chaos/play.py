@@ -18,7 +18,7 @@ from chaos.world import World, say, until
 
 KINDS = [*database_faults.KINDS, *source_faults.KINDS, *run_faults.KINDS]
 WARM_UP_SECONDS = 60
-DRAIN_SECONDS = 240
+STUCK_SECONDS = 90
 QUIET_SECONDS = 3
 # Of the time of a run, what is played under the real scheduler.
 AIRFLOW_SHARE = 0.25
@@ -156,9 +156,20 @@ def _drain(world: World, watch: Watch) -> int:
     # Its last order, or feedback that was due, may still come after the restart.
     while head != (now := world.source.head()):
         head = now or 0
-        until(lambda: watch.look.position >= head, DRAIN_SECONDS, "everything has landed")  # noqa: B023
+        _await_position(watch, head)
         time.sleep(QUIET_SECONDS)
     return head
+
+
+def _await_position(watch: Watch, head: int) -> None:
+    """Wait until all up to `head` has landed, for as long as that goes on."""
+    seen, since = 0, time.monotonic()
+    while (position := watch.look.position) < head:
+        if position > seen:
+            seen, since = position, time.monotonic()
+        if time.monotonic() - since > STUCK_SECONDS:
+            raise BrokenError(f"the offset stands still at {position}, the source at {head}")
+        time.sleep(0.1)
 
 
 def _conclude(performance: Performance, verdict: Verdict, kinds: list[Kind]) -> Result:

@@ -166,9 +166,9 @@ class Scene:
             raise MissedError("no stream spoke")
 
     def await_fresh(self) -> None:
-        """Wait for events on a stream that was opened after the fault was over."""
+        """Wait for events on a stream that was opened after the fault had struck."""
         patience = self.entry.kind.patience
-        fresh = self.world.web.await_fresh(self.over_at, patience)
+        fresh = self.world.web.await_fresh(self.struck_at or 0.0, patience)
         if fresh is None:
             self.offences.append(f"no new stream within {patience:.0f} s after {self.entry}")
         self.fresh_at = fresh or time.monotonic()

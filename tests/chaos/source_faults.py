@@ -12,6 +12,7 @@ ENDLESS = 5 << 20
 REDIRECTS = 11
 # Longer than the engine waits for a byte, 30 s.
 SILENT_SECONDS = 45.0
+ASKED_AGAIN_SECONDS = 60.0
 
 GONE = r"WARNING.*source: .*trying again in"
 REFUSED = r"ERROR.*failed for good: SourceRejectedError"
@@ -27,9 +28,15 @@ def _cut(scene: Scene) -> None:
 def _answer(scene: Scene, *answers: Answer) -> None:
     """Cut the stream and answer the next requests like this."""
     web = scene.world.web
-    web.answer(*answers)
-    scene.order(lambda stream, data: stream.cut_in_line(data, cleanly=False))
-    if not web.await_answers(60):
+    answered = web.answered + len(answers)
+
+    def work(stream: Stream, data: bytes) -> None:
+        # Not before: a run that begins just now would be answered before anything struck.
+        web.answer(*answers)
+        stream.cut_in_line(data, cleanly=False)
+
+    scene.order(work)
+    if not web.await_answered(answered, ASKED_AGAIN_SECONDS):
         web.withdraw()
         raise MissedError("nobody asked again")
     scene.over()

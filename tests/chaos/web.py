@@ -142,12 +142,12 @@ class WebProxy:
         """Give these to the requests for the stream that come next."""
         self._answers.extend(answers)
 
-    def await_answers(self, seconds: float) -> bool:
-        """Wait until all prepared answers were fetched."""
+    def await_answered(self, count: int, seconds: float) -> bool:
+        """Wait until so many prepared answers were fetched, ever."""
         deadline = time.monotonic() + seconds
-        while self._answers and time.monotonic() < deadline:
+        while self.answered < count and time.monotonic() < deadline:
             time.sleep(0.02)
-        return not self._answers
+        return self.answered >= count
 
     def await_fresh(self, after: float, seconds: float) -> float | None:
         """Return when events first came on a stream opened after `after`, None if in vain."""
