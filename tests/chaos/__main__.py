@@ -61,18 +61,18 @@ def _play(seed: int, kinds: list[Kind], options: argparse.Namespace) -> Result |
     folder.chmod(0o755)
     say(f"chaos: seed {seed}, {options.seconds:.0f} s, {options.rate} events/s; state in {folder}")
     world = World(folder, per_second=options.rate, seed=seed)
+    result: Result | None
     try:
         result = run(world, seed, options.seconds, kinds, airflow=not options.quick)
     except KeyboardInterrupt:
         say("interrupted")
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
+        result = None
     except (BrokenError, TimeoutError, ProcessError, PostgresError) as error:
         say(f"broken off: {error}\n{tail(world.tasks.log) if hasattr(world, 'tasks') else ''}")
         result = Result(offences=[str(error)])
     finally:
         world.down()
-    if result.offences:
+    if result is not None and result.offences:
         say(f"seed {seed} FAILED; what is left of it: {folder}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
