@@ -2,7 +2,7 @@
 
 use ingest::{ErrorKind, Preset, UnknownEvents};
 
-use crate::support::{Db, Script, config, land, run};
+use crate::support::{Db, Script, config, eventually, land, run};
 
 const ORDER: (&str, &str) = ("order", r#"{"order":1,"at":"2026-01-01T00:00:00Z"}"#);
 const ITEM: (&str, &str) = ("item", r#"{"item":11,"order":1,"name":"Tea","qty":2}"#);
@@ -317,4 +317,88 @@ async fn a_parent_key_of_another_type_is_named_before_anything_is_read() {
     assert_eq!(error.kind(), ErrorKind::Schema);
     assert!(error.to_string().contains("\"of_number\" is smallint"), "{error}");
     assert_eq!(source.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_another_session_commits_while_ours_is_inserted_is_compared() {
+    let db = Db::new().await;
+    let later = ("order", r#"{"order":2,"at":"2026-01-01T00:00:00Z"}"#);
+    let other = Db::new_session(&db).await;
+    // Not to be seen yet, but in the way: the engine looks, finds nothing, and waits.
+    other
+        .batch_execute(
+            "begin; insert into shop.orders (order_id, placed_at)
+             values (1, '2026-01-01T00:00:00Z'), (2, '2026-02-02T00:00:00Z')",
+        )
+        .await
+        .unwrap();
+    let running = tokio::spawn(run(config(&db, &script(&[ORDER, later, ITEM]))));
+    eventually("the engine waits", async || {
+        let waiting = "select count(*) from pg_stat_activity where datname = current_database()
+            and application_name = 'sse_stream' and wait_event_type = 'Lock'";
+        db.one(waiting).await == "1"
+    })
+    .await;
+    other.batch_execute("commit").await.unwrap();
+    let report = running.await.unwrap().unwrap();
+    assert_eq!((report.events_processed, report.rows["shop.items"]), (3, 1));
+    assert_eq!(db.dead().await, ["2|conflict|1"]);
+    assert_eq!(db.list("select id from shop.raw order by 1").await, ["1", "3"]);
+}
+
+/// Counts the statements that insert items, also those that were taken back.
+const COUNTED: &str = "
+    create sequence shop.attempts;
+    create function shop.attempt() returns trigger language plpgsql as $$
+        begin perform nextval('shop.attempts'); return null; end $$;
+    create trigger items_attempt before insert on shop.items
+        for each statement execute function shop.attempt();
+    create function shop.refuse() returns trigger language plpgsql as $$
+        begin if new.name = 'none' then raise exception 'no such thing'; end if; return new; end $$;
+    create trigger items_refuse before insert on shop.items
+        for each row execute function shop.refuse()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_only_an_insert_refuses_is_found_in_few_attempts() {
+    let db = Db::new().await;
+    db.run(COUNTED).await;
+    let item = |n| {
+        let name = if n == 300 { "none" } else { "Tea" };
+        format!(r#"{{"item":{n},"order":1,"name":"{name}","qty":1}}"#)
+    };
+    let items: Vec<String> = (0..512).map(item).collect();
+    let mut events = vec![ORDER];
+    events.extend(items.iter().map(|item| ("item", item.as_str())));
+    let report = land(&db, &script(&events)).await;
+    assert_eq!((report.dead_letters, report.rows["shop.items"]), (1, 511));
+    assert_eq!(db.dead().await, ["302|constraint|1"]);
+    // One for all, then two for each halving at most; one by one it would be hundreds.
+    let attempts: u32 = db.one("select last_value from shop.attempts").await.parse().unwrap();
+    assert!(attempts <= 1 + 2 * 10, "{attempts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_constraint_that_is_checked_late_costs_its_event_alone() {
+    let db = Db::new().await;
+    db.run(
+        "alter table shop.items add constraint items_name_key unique (name) deferrable initially deferred",
+    )
+    .await;
+    let same_name = ("item", r#"{"item":12,"order":1,"name":"Tea","qty":2}"#);
+    let cake = ("item", r#"{"item":13,"order":1,"name":"Cake","qty":2}"#);
+    let report = land(&db, &script(&[ORDER, ITEM, same_name, cake])).await;
+    assert_eq!((report.events_processed, report.dead_letters), (4, 1));
+    assert_eq!(db.dead().await, ["3|conflict|1"]);
+    assert_eq!(db.list("select name from shop.items order by 1").await, ["Cake", "Tea"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_is_refused_does_not_travel_with_its_order() {
+    // Three that contradict each other: the first completes the order, whatever the others say.
+    let db = Db::new().await;
+    let dearer = ("paid", r#"{"order":1,"total":99.00}"#);
+    let report = land(&db, &script(&[PAID, dearer, PAID, dearer, ORDER])).await;
+    assert_eq!((report.events_processed, report.dead_letters), (5, 2));
+    assert_eq!(db.dead().await, ["2|conflict|1", "4|conflict|1"]);
+    assert_eq!(db.one("select total from shop.orders").await, "12.50");
 }

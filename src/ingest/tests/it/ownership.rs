@@ -69,3 +69,44 @@ async fn a_fenced_run_commits_nothing_more() {
     assert_eq!(db.one("select position from sse_stream.offsets").await, "1");
     assert!(db.one("select error from sse_stream.runs").await.contains("taken over"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_fenced_at_once_lands_nothing_that_waits() {
+    let db = Db::new().await;
+    let source = Script::of(&[("item", r#"{"item":11,"order":1,"name":"Tea","qty":2}"#)]);
+    assert_eq!(run(config(&db, &source)).await.unwrap().waiting, 1);
+    db.run("insert into shop.orders (order_id, placed_at) values (1, now())").await;
+    // The run has raised the fence and cannot go on yet; meanwhile another one takes over.
+    let blocker = Db::new_session(&db).await;
+    blocker.batch_execute("begin; lock table sse_stream.runs").await.unwrap();
+    let running = tokio::spawn(run(config(&db, &source)));
+    eventually("taken", async || db.one("select fence from sse_stream.offsets").await == "2").await;
+    db.run("update sse_stream.offsets set fence = fence + 1").await;
+    blocker.batch_execute("rollback").await.unwrap();
+    let error = running.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OffsetConflict, "{error}");
+    assert_eq!(db.one("select count(*) from shop.items").await, "0");
+    assert_eq!(db.waiting().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_one_database_do_not_wait_for_each_other() {
+    let db = Db::new().await;
+    let source = Script::serve(false);
+    let holding = Stop::default();
+    let holder = tokio::spawn(ingest::run(config(&db, &source), Arc::new(NoHost), holding.clone()));
+    eventually("held", async || db.one("select fence from sse_stream.offsets").await == "1").await;
+    for (stream, shard) in [("other", 0), ("shop", 1)] {
+        let mut beside = config(&db, &Script::of(&[("stock", r#"{"sku":"a","level":1}"#)]));
+        beside.lease_timeout = Duration::from_millis(300);
+        beside.stream = Some(stream.into());
+        beside.shard = shard;
+        assert_eq!(run(beside).await.unwrap().position, 1);
+    }
+    assert_eq!(
+        db.list("select stream, shard, position from sse_stream.offsets order by 1, 2").await,
+        ["other|0|1", "shop|0|0", "shop|1|1"]
+    );
+    holding.set();
+    holder.await.unwrap().unwrap();
+}

@@ -1,8 +1,8 @@
 //! What bad events mean for a run.
 
-use ingest::{BadEvents, ErrorKind, MaxDeadLetters, RunConfig};
+use ingest::{BadEvents, ErrorKind, MaxDeadLetters, Preset, RunConfig};
 
-use crate::support::{Db, Script, config, run};
+use crate::support::{Db, PRESET, Script, config, run};
 
 const ORDER: (&str, &str) = ("order", r#"{"order":1,"at":"2026-01-01T00:00:00Z"}"#);
 const ITEM: (&str, &str) = ("item", r#"{"item":11,"order":1,"name":"Tea","qty":2}"#);
@@ -88,4 +88,51 @@ async fn a_share_of_dead_letters_is_looked_at_in_the_end_and_from_a_thousand_eve
     run(config).await.unwrap_err();
     let position: u64 = db.one("select position from sse_stream.offsets").await.parse().unwrap();
     assert!((1000..3000).contains(&position), "{position}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_before_a_forbidden_event_is_noted_once_it_lands() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    source.add_at(&[(1, ORDER.0, ORDER.1), (4, NO_QTY.0, NO_QTY.1), (6, PAID.0, PAID.1)]);
+    let dense = PRESET.replacen("name = \"shop\"", "name = \"shop\"\noffsets = \"dense\"", 1);
+    let with = |bad_events| {
+        let mut config = strict(&db, &source, bad_events);
+        config.preset = Preset::parse(&dense).unwrap();
+        run(config)
+    };
+    assert_eq!(with(BadEvents::Fail).await.unwrap_err().kind(), ErrorKind::BadEvent);
+    let gaps = "select first_missed, last_missed from sse_stream.gaps order by 1";
+    assert_eq!(db.list(gaps).await, [""; 0]);
+    assert_eq!(with(BadEvents::Keep).await.unwrap().gaps, 2);
+    assert_eq!(db.list(gaps).await, ["2|3", "5|5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_gave_up_stays_so_and_what_was_replayed_is_open_again() {
+    let db = Db::new().await;
+    let source = Script::of(&[ORDER, ITEM, OTHER, NO_QTY, ("nonsense", "{}")]);
+    assert_eq!(run(config(&db, &source)).await.unwrap().dead_letters, 3);
+    db.run(
+        "update sse_stream.dead_letters set state = 'replayed', raw_landed = true where event_offset = 3;
+         update sse_stream.dead_letters set state = 'discarded' where event_offset = 4;
+         update sse_stream.offsets set position = 0",
+    )
+    .await;
+    assert_eq!(run(config(&db, &source)).await.unwrap().dead_letters, 3);
+    let letters =
+        "select event_offset, state, attempts, raw_landed from sse_stream.dead_letters order by 1";
+    assert_eq!(db.list(letters).await, ["3|open|2|t", "4|discarded|2|f", "5|open|2|f"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_to_fail_also_tells_of_what_waited_in_vain() {
+    let db = Db::new().await;
+    let source = Script::of(&[ITEM]);
+    assert_eq!(run(config(&db, &source)).await.unwrap().waiting, 1);
+    db.run("update sse_stream.waiting set first_seen_at = now() - interval '2 hours'").await;
+    let error = run(strict(&db, &source, BadEvents::Fail)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadEvent);
+    assert!(error.to_string().contains("waited for a parent"), "{error}");
+    assert_eq!(db.dead().await, ["1|missing_parent|1"]);
 }

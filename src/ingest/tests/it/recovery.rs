@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ingest::{DatabaseConfig, ErrorKind, NoHost, Report, Stop};
+use ingest::{BadEvents, DatabaseConfig, ErrorKind, NoHost, Report, Stop};
 
 use crate::support::{Db, Script, config, eventually};
 
@@ -159,6 +159,11 @@ async fn sessions_that_are_killed_under_load_lose_and_double_nothing() {
     config.batch.events = 50;
     config.batch.max_bytes = 20_000;
     let running = tokio::spawn(ingest::run(config, Arc::new(NoHost), Stop::default()));
+    // A session that ends before the run holds the stream is the caller's to try again.
+    eventually("the run is under way", async || {
+        db.one("select count(*) > 0 from shop.raw").await == "t"
+    })
+    .await;
     for _ in 0..5 {
         let before = db.one("select max(position) from sse_stream.offsets").await;
         eventually("the offset moves", async || {
@@ -213,4 +218,74 @@ async fn a_run_that_recovers_in_vain_still_stops_when_asked() {
     let report = running.await.unwrap().unwrap();
     assert_eq!((report.stop_reason.as_str(), report.events_processed), ("stopped", 0));
     assert_eq!(db.one("select count(*) from shop.visits").await, "0");
+}
+
+const ORDER: (&str, &str) = ("order", r#"{"order":1,"at":"2026-01-01T00:00:00Z"}"#);
+const ITEM: (&str, &str) = ("item", r#"{"item":11,"order":1,"name":"Tea","qty":1}"#);
+const OTHER: (&str, &str) = ("item", r#"{"item":11,"order":1,"name":"Cake","qty":1}"#);
+const EARLY: (&str, &str) = ("item", r#"{"item":21,"order":2,"name":"Tea","qty":1}"#);
+const BROKEN: (&str, &str) = ("item", r#"{"item":"#);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_of_each_event_outlives_a_cut_commit() {
+    for cut in [Cut::BeforeCommit, Cut::AfterCommit] {
+        let db = Db::new().await;
+        let source = Script::of(&[ORDER, BROKEN, ITEM, EARLY, OTHER, ITEM]);
+        let cutter = Cutter::before(&db, cut, 1);
+        let mut config = config(&db, &source);
+        config.database = DatabaseConfig::from_url(&cutter.url(&db)).unwrap();
+        let report = crate::support::run(config).await.unwrap();
+        assert_eq!(cutter.left.load(Ordering::SeqCst), 0, "{cut:?}");
+        assert_eq!((report.events_processed, report.waiting, report.dead_letters), (6, 1, 2));
+        assert_eq!((report.rows["shop.raw"], report.rows["shop.items"]), (4, 1), "{cut:?}");
+        assert_eq!(db.dead().await, ["2|not_json|1", "5|conflict|1"], "{cut:?}");
+        assert_eq!(db.waiting().await, ["4|shop.orders|order_id=2"], "{cut:?}");
+        assert_eq!(db.list("select id from shop.raw order by 1").await, ["1", "3", "4", "6"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_to_fail_outlives_a_cut_commit() {
+    // One that is found by decoding, one that only the database finds.
+    for (cut, bad) in [
+        (Cut::BeforeCommit, BROKEN),
+        (Cut::AfterCommit, BROKEN),
+        (Cut::BeforeCommit, OTHER),
+        (Cut::AfterCommit, OTHER),
+    ] {
+        let db = Db::new().await;
+        let source = Script::of(&[ORDER, ITEM, bad, EARLY]);
+        let cutter = Cutter::before(&db, cut, 1);
+        let mut config = config(&db, &source);
+        config.database = DatabaseConfig::from_url(&cutter.url(&db)).unwrap();
+        config.bad_events = BadEvents::Fail;
+        let error = crate::support::run(config).await.unwrap_err();
+        assert_eq!(cutter.left.load(Ordering::SeqCst), 0, "{cut:?}");
+        assert_eq!(error.kind(), ErrorKind::BadEvent, "{cut:?}: {error}");
+        assert_eq!(db.list("select id from shop.raw order by 1").await, ["1", "2"], "{cut:?}");
+        assert_eq!(db.one("select position from sse_stream.offsets").await, "2", "{cut:?}");
+        assert!(db.dead().await.is_empty() && db.waiting().await.is_empty(), "{cut:?}");
+    }
+}
+
+/// A source that goes on from below leaves the position where it stood: it says nothing then
+/// about what became of the batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_ends_where_it_began_is_not_taken_for_committed() {
+    let db = Db::new().await;
+    let source = Script::serve(false);
+    source.add(&[("visit", r#"{"visit":1}"#)]);
+    let cutter = Cutter::before(&db, Cut::BeforeCommit, 0);
+    let mut config = config(&db, &source);
+    config.database = DatabaseConfig::from_url(&cutter.url(&db)).unwrap();
+    config.limits.max_events = Some(3);
+    let running = tokio::spawn(crate::support::run(config));
+    eventually("landed", async || db.one("select count(*) from shop.visits").await == "1").await;
+    cutter.left.store(1, Ordering::SeqCst);
+    let again = "id: 1\nevent: visit\ndata: {\"visit\":1}\n\n";
+    source.add_then(&[("visit", r#"{"visit":2}"#)], again);
+    let report = running.await.unwrap().unwrap();
+    assert_eq!(cutter.left.load(Ordering::SeqCst), 0);
+    assert_eq!((report.position, report.events_processed, report.duplicates), (1, 3, 1));
+    assert_eq!(db.list("select visit_id from shop.visits order by 1").await, ["1", "2"]);
 }

@@ -373,3 +373,151 @@ async fn pages_share_the_offset_with_the_stream_and_end_when_drained() {
         "105|105"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_is_changed_during_a_run_is_followed_by_the_next() {
+    let db = Db::new().await;
+    let source = Script::serve(false);
+    add(&source, &visits(1, 5));
+    let mirror = Arc::new(Mirror::default());
+    let mirrored = "select position, mirrored, previously_mirrored from sse_stream.offsets";
+    let read_up_to = async |position: &'static str, change: Option<&str>| {
+        let stop = Stop::default();
+        let running = tokio::spawn(ingest::run(config(&db, &source), mirror.clone(), stop.clone()));
+        eventually("landed", async || {
+            db.one("select position from sse_stream.offsets").await == position
+                && db.one("select count(*) from sse_stream.runs where ended_at is null").await
+                    == "1"
+        })
+        .await;
+        change.inspect(|text| mirror.set(text));
+        stop.set();
+        running.await.unwrap().unwrap()
+    };
+    read_up_to("5", None).await;
+    assert_eq!(db.one(mirrored).await, "5|5|");
+    add(&source, &visits(6, 2));
+    read_up_to("7", None).await;
+    // What was shown before is kept: it is what a mirror shows that could not be written.
+    assert_eq!(db.one(mirrored).await, "7|7|5");
+    read_up_to("7", Some("2")).await;
+    assert_eq!((db.one(mirrored).await.as_str(), mirror.get().as_deref()), ("7|7|5", Some("2")));
+    let mut next = config(&db, &source);
+    next.limits.max_events = Some(5);
+    let report = run_with(next, mirror.clone()).await.unwrap();
+    assert_eq!((report.first_offset, report.duplicates, report.position), (Some(3), 5, 7));
+    assert_eq!(db.one(mirrored).await, "7|7|2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewind_that_was_begun_is_not_forgotten() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 5));
+    let mirror = Arc::new(Mirror::default());
+    run_with(config(&db, &source), mirror.clone()).await.unwrap();
+    mirror.set("2");
+    // Nobody answers, so nothing is committed that would move the position.
+    let mut unreachable = config(&db, &source);
+    unreachable.source = sse::ClientConfig::new("http://127.0.0.1:1/stream");
+    unreachable.limits.timeout = Some(Duration::from_millis(200));
+    run_with(unreachable, mirror.clone()).await.unwrap_err();
+    assert_eq!(db.one("select position, high_water from sse_stream.offsets").await, "2|5");
+    let report = run_with(config(&db, &source), mirror.clone()).await.unwrap();
+    assert_eq!((report.first_offset, report.duplicates), (Some(3), 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_in_pieces_doubles_nothing_without_a_key() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 6));
+    land(&db, &source).await;
+    db.run("update sse_stream.offsets set position = 0").await;
+    for (limit, position) in [(2, "2|6"), (2, "4|6"), (2, "6|6")] {
+        let mut config = config(&db, &source);
+        config.limits.max_events = Some(limit);
+        assert_eq!(run(config).await.unwrap().duplicates, 2);
+        let stands = db.one("select position, high_water from sse_stream.offsets").await;
+        assert_eq!(stands, position);
+    }
+    assert_eq!(db.one("select count(*) from shop.visits").await, "6");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_epoch_that_has_no_events_yet_begins_at_its_beginning() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 5));
+    land(&db, &source).await;
+    source.begin("two", &[]);
+    assert_eq!(land(&db, &source).await.events_processed, 0);
+    let stands = "select epoch, position, high_water from sse_stream.offsets";
+    assert_eq!(db.one(stands).await, "two|0|0");
+    assert_eq!(db.list("select epoch from sse_stream.epochs order by 1").await, ["one", "two"]);
+    add(&source, &visits(91, 7));
+    let report = land(&db, &source).await;
+    assert_eq!((report.first_offset, report.events_processed), (Some(1), 7));
+    assert_eq!(db.one("select count(*) from shop.visits").await, "12");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_before_an_epoch_ends_is_committed_in_it() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    add(&source, &visits(1, 3));
+    let mut config = config(&db, &source);
+    // Only the change of epochs, or the end, has a reason to commit.
+    config.batch.linger = Duration::from_secs(3600);
+    let stop = Stop::default();
+    let source_after = source.clone();
+    let running = tokio::spawn(ingest::run(config, Arc::new(ingest::NoHost), stop));
+    eventually("read", async || source_after.requests() > 0).await;
+    source.begin("two", &[("visit", r#"{"visit":91}"#)]);
+    let report = running.await.unwrap().unwrap();
+    assert_eq!((report.epoch.as_deref(), report.position), (Some("two"), 1));
+    assert_eq!(
+        db.list("select epoch, id from shop.raw order by 1, 2").await,
+        ["one|1", "one|2", "one|3", "two|1"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_are_counted_by_epoch_and_once_for_all_batches() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    let visit = r#"{"visit":1}"#;
+    source.add_at(&[(1, "visit", visit), (4, "visit", visit), (5, "visit", visit)]);
+    source.add_at(&[(6, "visit", visit), (8, "visit", visit)]);
+    let dense = PRESET.replacen("name = \"shop\"", "name = \"shop\"\noffsets = \"dense\"", 1);
+    let one_by_one = || {
+        let mut config = config(&db, &source);
+        config.preset = ingest::Preset::parse(&dense).unwrap();
+        config.batch.events = 1;
+        config.batch.max_bytes = 1;
+        config
+    };
+    assert_eq!(run(one_by_one()).await.unwrap().gaps, 2);
+    source.begin("two", &[("visit", visit)]);
+    source.add_at(&[(3, "visit", visit)]);
+    assert_eq!(run(one_by_one()).await.unwrap().gaps, 1);
+    let gaps = "select epoch, first_missed, last_missed from sse_stream.gaps order by 1, 2";
+    assert_eq!(db.list(gaps).await, ["one|2|3", "one|7|7", "two|2|2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_waits_for_a_slow_database_is_not_idle() {
+    let db = Db::new().await;
+    let source = Script::mute();
+    add(&source, &visits(1, 40));
+    let mut config = config(&db, &source);
+    config.limits.idle_timeout = Some(Duration::from_millis(300));
+    config.batch.max_bytes = 400;
+    let blocker = Db::new_session(&db).await;
+    blocker.batch_execute("begin; lock table shop.visits in access exclusive mode").await.unwrap();
+    let running = tokio::spawn(run(config));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    blocker.batch_execute("rollback").await.unwrap();
+    let report = running.await.unwrap().unwrap();
+    assert_eq!((report.stop_reason.as_str(), report.events_processed), ("idle", 40));
+}

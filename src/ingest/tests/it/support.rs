@@ -239,6 +239,16 @@ impl Script {
         self.0.events.lock().unwrap().extend(events);
     }
 
+    /// Appends events with the next ids and, sent together with the last of them, a block as it is.
+    pub(crate) fn add_then(&self, events: &[(&str, &str)], block: &str) {
+        let mut known = self.0.events.lock().unwrap();
+        for (at, (event, data)) in events.iter().enumerate() {
+            let id = known.last().map_or(0, |(id, _)| *id) + 1;
+            let last = if at + 1 == events.len() { block } else { "" };
+            known.push((id, format!("id: {id}\nevent: {event}\ndata: {data}\n\n{last}")));
+        }
+    }
+
     /// Appends a block as it is, behind the last event.
     pub(crate) fn add_bare(&self, block: &str) {
         self.0.events.lock().unwrap().last_mut().unwrap().1.push_str(block);
