@@ -48,10 +48,13 @@ smoke: build ## start a stack of its own, compare every row after a scheduled ru
 # Numbers; several are played one after the other, none means one by chance, which is printed.
 CHAOS_SECONDS ?= 600
 CHAOS_SEED ?=
+# Events per second: as many as a machine can take that has other things to do.
+CHAOS_RATE ?= 2000
 
 .PHONY: chaos
 chaos: build ## faults of every kind under load (CHAOS_SECONDS, CHAOS_SEED), then every row compared
-	@PYTHONPATH=tests $(PY) -m chaos --seconds $(CHAOS_SECONDS) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
+	@PYTHONPATH=tests $(PY) -m chaos --seconds $(CHAOS_SECONDS) --rate $(CHAOS_RATE) \
+		$(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
 
 .PHONY: test
 test: test-rust test-python ## all tests
