@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use tokio_postgres::{Client, Statement};
+use serde_json::{Value, json};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
 
 use crate::batch::{Batch, Fate};
+use crate::connect::DatabaseConfig;
 use crate::error::Error;
 
 pub(crate) const BURY: &str = "
@@ -100,4 +103,163 @@ fn letters(batch: &Batch) -> Vec<Letter<'_>> {
 /// Text as PostgreSQL can store it: without NUL, which a reason may quote.
 fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
+}
+
+/// Which letters of a stream are meant. Empty lists mean all.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    pub ids: Vec<i64>,
+    pub reasons: Vec<String>,
+    pub event_types: Vec<String>,
+    /// `open`, `replayed`, `discarded`.
+    pub states: Vec<String>,
+    /// Written from then on, and before then, as PostgreSQL reads times.
+    pub since: Option<String>,
+    pub before: Option<String>,
+    pub limit: u64,
+}
+
+/// The conditions of a [`Selection`], `$1` to `$8`: stream, shard, ids, reasons, types, states,
+/// since, before.
+macro_rules! selected {
+    () => {
+        "stream = $1 and shard = $2
+         and (cardinality($3::bigint[]) = 0 or dead_letter_id = any($3))
+         and (cardinality($4::text[]) = 0 or reason_code = any($4))
+         and (cardinality($5::text[]) = 0 or event_type = any($5))
+         and (cardinality($6::text[]) = 0 or state = any($6))
+         and ($7::text is null or created_at >= $7::text::timestamptz)
+         and ($8::text is null or created_at < $8::text::timestamptz)"
+    };
+}
+
+const LAST: &str = concat!(
+    "select coalesce(max(dead_letter_id), 0) from sse_stream.dead_letters where ",
+    selected!()
+);
+const PAGE: &str = concat!(
+    "select dead_letter_id, octet_length(raw) from sse_stream.dead_letters where ",
+    selected!(),
+    " and dead_letter_id > $9 and dead_letter_id <= $10 order by dead_letter_id limit $11"
+);
+const GROUPS: &str = concat!(
+    "select jsonb_build_object('reason_code', reason_code, 'state', state, 'count', count(*),
+            'first', min(created_at), 'last', max(last_seen_at),
+            'types', jsonb_agg(distinct event_type),
+            'example', min(dead_letter_id))::text
+     from sse_stream.dead_letters where ",
+    selected!(),
+    " group by reason_code, state order by count(*) desc, reason_code, state"
+);
+const LETTERS: &str = concat!(
+    "select jsonb_build_object('id', dead_letter_id, 'epoch', epoch, 'offset', event_offset,
+            'type', event_type, 'reason_code', reason_code, 'reason', reason, 'state', state,
+            'attempts', attempts, 'bytes', octet_length(raw), 'created_at', created_at)::text
+     from sse_stream.dead_letters where ",
+    selected!(),
+    " order by dead_letter_id desc limit $9"
+);
+const SHOW: &str = "
+    select (to_jsonb(d) - 'raw' || jsonb_build_object('raw', encode(d.raw, 'base64')))::text
+    from sse_stream.dead_letters d where dead_letter_id = $1";
+const DISCARD: &str = "
+    update sse_stream.dead_letters set state = 'discarded', settled_at = now(), settled_by = $3
+    where stream = $1 and dead_letter_id = any($2) and state = 'open'
+    returning dead_letter_id";
+
+impl Selection {
+    /// The newest letter meant: those that come while others are replayed are left alone.
+    pub(crate) async fn last(
+        &self,
+        client: &Client,
+        stream: &str,
+        shard: i32,
+    ) -> Result<i64, Error> {
+        let row = client.query_one(LAST, &self.params(&stream, &shard)).await;
+        Ok(row.map_err(unreadable)?.get(0))
+    }
+
+    /// The next letters behind `after`, at most `limit` and about `max_bytes`, up to `last`.
+    pub(crate) async fn page(
+        &self,
+        client: &Client,
+        stream: &str,
+        shard: i32,
+        (after, last, limit): (i64, i64, i64),
+        max_bytes: i64,
+    ) -> Result<Vec<i64>, Error> {
+        let mut params = self.params(&stream, &shard);
+        params.extend::<[&(dyn ToSql + Sync); 3]>([&after, &last, &limit]);
+        let rows = client.query(PAGE, &params).await.map_err(unreadable)?;
+        let (mut page, mut bytes) = (Vec::with_capacity(rows.len()), 0);
+        for row in rows {
+            bytes += i64::from(row.get::<_, i32>(1));
+            if bytes > max_bytes && !page.is_empty() {
+                break;
+            }
+            page.push(row.get(0));
+        }
+        Ok(page)
+    }
+
+    fn params<'a>(&'a self, stream: &'a &str, shard: &'a i32) -> Vec<&'a (dyn ToSql + Sync)> {
+        vec![
+            stream,
+            shard,
+            &self.ids,
+            &self.reasons,
+            &self.event_types,
+            &self.states,
+            &self.since,
+            &self.before,
+        ]
+    }
+}
+
+fn unreadable(error: tokio_postgres::Error) -> Error {
+    Error::database("cannot read sse_stream.dead_letters", error)
+}
+
+/// The selected letters: `groups` by reason and state, and the newest `letters`. Their bytes are
+/// not among it.
+pub async fn list_dead_letters(
+    database: &DatabaseConfig,
+    stream: &str,
+    shard: i32,
+    selection: &Selection,
+) -> Result<Value, Error> {
+    let session = database.connect().await?;
+    let client = &session.client;
+    let limit = i64::try_from(selection.limit).unwrap_or(i64::MAX);
+    let mut params = selection.params(&stream, &shard);
+    let groups = client.query(GROUPS, &params).await.map_err(unreadable)?;
+    params.push(&limit);
+    let letters = client.query(LETTERS, &params).await.map_err(unreadable)?;
+    let parsed = |rows: &[Row]| -> Vec<Value> {
+        rows.iter().map(|row| serde_json::from_str(row.get(0)).unwrap_or_default()).collect()
+    };
+    Ok(json!({ "groups": parsed(&groups), "letters": parsed(&letters) }))
+}
+
+/// One letter with all that is known, its bytes as base64; `None` if there is none.
+pub async fn show_dead_letter(database: &DatabaseConfig, id: i64) -> Result<Option<Value>, Error> {
+    let session = database.connect().await?;
+    let row = session.client.query_opt(SHOW, &[&id]).await.map_err(unreadable)?;
+    Ok(row.map(|row| serde_json::from_str(row.get(0)).unwrap_or_default()))
+}
+
+/// Gives open letters up, without deleting them; returns which ones.
+pub async fn discard_dead_letters(
+    database: &DatabaseConfig,
+    stream: &str,
+    ids: &[i64],
+    by: &str,
+) -> Result<Vec<i64>, Error> {
+    let session = database.connect().await?;
+    let rows = session
+        .client
+        .query(DISCARD, &[&stream, &ids, &by])
+        .await
+        .map_err(|error| Error::database("cannot write sse_stream.dead_letters", error))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -33,6 +33,12 @@ const END_RUN: &str = "
     set ended_at = now(), events = $2, rows = $3, duplicates = $4, dead_letters = $5, bytes = $6,
         first_offset = $7, last_offset = $8, epoch = $9, stop_reason = $10, error = $11
     where id = $1";
+/// Work that has ended already and held no stream.
+const NOTE_LINE: &str = "
+    insert into sse_stream.runs
+        (stream, shard, dag_id, task_id, run_id, map_index, try_number, log_url, ended_at,
+         events, rows, duplicates, dead_letters, bytes, stop_reason)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, now(), $9, $10, $11, $12, $13, $14)";
 const PRUNE: &str = "select object_name, unit, removed from sse_stream.prune($1, $2)";
 
 /// What [`prune`] removed from one table.
@@ -92,6 +98,49 @@ pub(crate) async fn begin_run(
         .await
         .map_err(|error| Error::database("cannot write sse_stream.runs", error))?;
     Ok(row.get(0))
+}
+
+/// What a line tells of work beside the runs.
+pub(crate) struct Line {
+    pub(crate) events: u64,
+    pub(crate) rows: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) dead_letters: u64,
+    pub(crate) bytes: u64,
+    pub(crate) stop_reason: &'static str,
+}
+
+/// Writes a line that is closed from the start.
+pub(crate) async fn note_line(
+    client: &Client,
+    key: Key<'_>,
+    run: &RunIdentity,
+    line: &Line,
+) -> Result<(), Error> {
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    client
+        .execute(
+            NOTE_LINE,
+            &[
+                &key.0,
+                &key.1,
+                &run.dag_id,
+                &run.task_id,
+                &run.run_id,
+                &run.map_index,
+                &run.try_number,
+                &run.log_url,
+                &signed(line.events),
+                &signed(line.rows),
+                &signed(line.duplicates),
+                &signed(line.dead_letters),
+                &signed(line.bytes),
+                &line.stop_reason,
+            ],
+        )
+        .await
+        .map_err(|error| Error::database("cannot write sse_stream.runs", error))?;
+    Ok(())
 }
 
 /// Closes the run's line. A failure here is logged, not raised: the events are committed.

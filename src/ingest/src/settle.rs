@@ -166,6 +166,12 @@ impl Settler {
         self.waiting += done.waiting_change;
     }
 
+    /// Looks anew how many events wait: other sessions change it.
+    pub(crate) async fn recount(&mut self) -> Result<(), Error> {
+        self.waiting = waiting::count(&self.client, &self.stream, self.shard).await?;
+        Ok(())
+    }
+
     async fn due(&self, brought: Keys) -> Result<Vec<Page>, Error> {
         if brought.is_empty() {
             return Ok(Vec::new());

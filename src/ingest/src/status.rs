@@ -64,9 +64,10 @@ const STREAMS: &str = "
                      case when ended_at is not null then
                               case when error is not null then 'failed'
                                    when stop_reason = 'lost' then 'lost' else 'ended' end
-                          -- Only the newest can be running, and only while somebody holds the lock.
+                          -- Only the newest open one can run, and only while somebody holds the lock.
                           when held.pid is not null
-                               and row_number() over (order by started_at desc, id desc) = 1
+                               and row_number() over (partition by ended_at is null
+                                                      order by started_at desc, id desc) = 1
                               then 'running'
                           else 'lost' end as state
               from sse_stream.runs

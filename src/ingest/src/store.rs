@@ -89,6 +89,12 @@ const MIRROR: &str = "
     update sse_stream.offsets
     set previously_mirrored = mirrored, mirrored = $4, updated_at = now()
     where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+/// The server notices a dead peer in seconds and gives its locks back; constraints that were
+/// declared deferred are checked where their row can still be told.
+pub(crate) const SESSION: &str = "
+    set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3;
+    set timezone = 'UTC'; set client_min_messages = warning";
+
 impl Store {
     /// Connects, waits for the stream's lock and binds the routes to the real tables. The offset
     /// is not touched yet: [`Store::take`] does that, once the caller knows where to start.
@@ -101,13 +107,8 @@ impl Store {
         let stream = config.stream.clone().unwrap_or_else(|| config.preset.stream.name.clone());
         let session = config.database.connect().await?;
         let client = &session.client;
-        // The server notices a dead peer in seconds and gives its locks back; constraints that
-        // were declared deferred are checked where their row can still be told.
         client
-            .batch_execute(
-                "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3; \
-                 set timezone = 'UTC'; set client_min_messages = warning",
-            )
+            .batch_execute(SESSION)
             .await
             .map_err(|error| Error::database("cannot set up the session", error))?;
         if !wait_for_lock(client, &stream, config, stop).await? {

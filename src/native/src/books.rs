@@ -140,13 +140,13 @@ pub(crate) fn prune<'py>(
     python(py, &Value::Array(pruned.collect()))
 }
 
-fn parse<'a, T: Deserialize<'a>>(config: &'a str) -> PyResult<T> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(config: &'a str) -> PyResult<T> {
     serde_json::from_str(config)
         .map_err(|error| errors::config(format!("the settings are not valid: {error}")))
 }
 
 /// A call without host and log.
-fn alone() -> Surroundings {
+pub(crate) fn alone() -> Surroundings {
     Surroundings { host: None, log: None, log_level: 0, stop: ingest::Stop::default() }
 }
 

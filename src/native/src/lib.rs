@@ -10,6 +10,7 @@ mod cursor;
 mod door;
 mod errors;
 mod host;
+mod letters;
 mod log;
 mod message;
 mod parser;
@@ -22,6 +23,10 @@ mod _native {
     use super::books::{doctor, migrate, prune, reset, status};
     #[pymodule_export]
     use super::cursor::CursorPort;
+    #[pymodule_export]
+    use super::letters::{
+        discard_dead_letters, list_dead_letters, replay_dead_letters, show_dead_letter,
+    };
     #[pymodule_export]
     use super::parser::Parser;
     #[pymodule_export]

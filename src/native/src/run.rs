@@ -17,6 +17,12 @@ use crate::settings::Settings;
 #[derive(Default)]
 pub(crate) struct StopFlag(Stop);
 
+impl StopFlag {
+    pub(crate) fn flag(&self) -> Stop {
+        self.0.clone()
+    }
+}
+
 #[pymethods]
 impl StopFlag {
     #[new]

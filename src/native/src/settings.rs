@@ -105,7 +105,7 @@ enum OnBadEvent {
 
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
-struct Identity {
+pub(crate) struct Identity {
     dag_id: String,
     task_id: String,
     run_id: String,
@@ -113,6 +113,13 @@ struct Identity {
     try_number: i32,
     log_url: String,
     owner: String,
+}
+
+impl From<Identity> for RunIdentity {
+    fn from(run: Identity) -> Self {
+        let Identity { dag_id, task_id, run_id, map_index, try_number, log_url, owner } = run;
+        Self { dag_id, task_id, run_id, map_index, try_number, log_url, owner }
+    }
 }
 
 fn day() -> f64 {
@@ -173,15 +180,7 @@ impl Settings {
             max_wait: seconds("max_wait_seconds", self.max_wait_seconds)?,
             lease_timeout: seconds("lease_timeout_seconds", self.lease_timeout_seconds)?,
             progress_every: seconds("progress_seconds", self.progress_seconds)?,
-            run: RunIdentity {
-                dag_id: self.run.dag_id,
-                task_id: self.run.task_id,
-                run_id: self.run.run_id,
-                map_index: self.run.map_index,
-                try_number: self.run.try_number,
-                log_url: self.run.log_url,
-                owner: self.run.owner,
-            },
+            run: self.run.into(),
         })
     }
 }
