@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     )
     from .operators import SSEStreamOperator
     from .processors import create_custom_event_processor, event_processor
+    from .replay import DeadLetterReplayOperator
     from .sensors import SSEStreamSensor
 
 _HOMES = {
     "SSEStreamOperator": "operators",
     "SSEStreamSensor": "sensors",
+    "DeadLetterReplayOperator": "replay",
     "event_processor": "processors",
     "create_custom_event_processor": "processors",
     "SSEStreamError": "errors",
@@ -46,6 +48,7 @@ __all__ = [
     "BadEventError",
     "ConfigError",
     "DatabaseError",
+    "DeadLetterReplayOperator",
     "OffsetConflictError",
     "ProtocolError",
     "SSEStreamError",

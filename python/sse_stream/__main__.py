@@ -1,4 +1,4 @@
-"""Command line: ``python -m sse_stream migrate|status|doctor|reset|prune``."""
+"""Command line: ``python -m sse_stream migrate|status|doctor|dead-letters|reset|prune``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 
-from .cli import doctor, migrate, prune, reset, status
+from .cli import dead_letters, doctor, migrate, prune, reset, status
+from .cli.words import safe
 from .errors import ConfigError, SSEStreamError
 
 _COMMANDS = {
     "migrate": migrate,
     "status": status,
     "doctor": doctor,
+    "dead-letters": dead_letters,
     "reset": reset,
     "prune": prune,
 }
@@ -28,16 +30,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with redirect_stdout(sys.stderr):
             outcome = options.run(options)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(safe(f"error: {error}"), file=sys.stderr)
         return 2
     except SSEStreamError as error:
         kind = "" if type(error) is SSEStreamError else f"{type(error).__name__}: "
-        print(f"error: {kind}{error}", file=sys.stderr)
+        print(safe(f"error: {kind}{error}"), file=sys.stderr)
         return int(options.failed)
-    if options.json:
+    if outcome.raw is not None:
+        sys.stdout.buffer.write(outcome.raw)
+    elif options.json:
         print(json.dumps(outcome.result, indent=2))
     else:
-        print("\n".join(outcome.lines))
+        print("\n".join(safe(line) for line in outcome.lines))
     return int(outcome.code)
 
 
@@ -57,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
             epilog=f"examples:\n{examples}" if examples else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.configure(sub)
-        sub.add_argument("--json", action="store_true", help="print JSON")
+        for leaf in command.configure(sub) or [sub]:
+            leaf.add_argument("--json", action="store_true", help="print JSON")
         sub.set_defaults(run=command.run, failed=getattr(command, "FAILED", 1))
     return parser
 

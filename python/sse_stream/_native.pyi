@@ -8,11 +8,15 @@ __all__ = [
     "Parser",
     "StopFlag",
     "__version__",
+    "discard_dead_letters",
     "doctor",
+    "list_dead_letters",
     "migrate",
     "prune",
+    "replay_dead_letters",
     "reset",
     "run",
+    "show_dead_letter",
     "status",
 ]
 
@@ -102,5 +106,30 @@ def reset(database: str, config: str, *, dry: bool) -> dict[str, Any]:
 
 def prune(database: str, *, runs_days: int, settled_days: int) -> list[dict[str, Any]]:
     """Remove run history and settled dead letters that are older than so many days."""
+
+def list_dead_letters(database: str, stream: str, selection: str) -> dict[str, Any]:
+    """Return the selected letters: ``groups`` by reason, and ``letters`` without their bytes."""
+
+def show_dead_letter(database: str, letter_id: int) -> dict[str, Any] | None:
+    """Return one letter with its bytes as base64, None if there is none."""
+
+def discard_dead_letters(database: str, stream: str, ids: list[int], *, by: str) -> list[int]:
+    """Give open letters up; returns the ids of those that were open."""
+
+def replay_dead_letters(
+    database: str,
+    config: str,
+    *,
+    host: Host | None = None,
+    processors: list[str] = ...,
+    log: Callable[[int, str, str], None] | None = None,
+    log_level: int = 20,
+    stop: StopFlag | None = None,
+) -> dict[str, Any]:
+    """Try dead letters again, page by page, and return what became of them.
+
+    Every page is one transaction that lands letters and marks them. The stream is not taken
+    and its offset not moved.
+    """
 
 __version__: str

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._airflow import AirflowFailException, BaseOperator, read_variable, write_variable
+from ._task import engine_log, engine_logger, identity
 from .errors import ConfigError, SSEStreamError
 from .hooks import airflow_database, source_settings
 from .mirror import variable_name
@@ -157,8 +155,8 @@ class SSEStreamOperator(BaseOperator):
                 host=_Host(variable, self.event_processors),
                 processors=sorted(self.event_processors),
                 mirror=variable is not None,
-                log=_engine_log,
-                log_level=_engine_logger.getEffectiveLevel(),
+                log=engine_log,
+                log_level=engine_logger.getEffectiveLevel(),
                 stop=stop,
             )
         except SSEStreamError as error:
@@ -208,7 +206,7 @@ class SSEStreamOperator(BaseOperator):
             "max_wait_seconds": self.max_wait_hours * 3600,
             "lease_timeout_seconds": lease,
             "progress_seconds": _PROGRESS_SECONDS,
-            "run": _identity(context),
+            "run": identity(context),
         }
 
     def _dead_letter_limit(self) -> dict[str, Any]:
@@ -267,14 +265,6 @@ class _Host:
         run_processor(self._processors[event_type], data, cursor)
 
 
-# A child of Airflow's own task logger, so that the engine's lines stand in the task's log.
-_engine_logger = logging.getLogger("airflow.task.sse_stream")
-
-
-def _engine_log(level: int, target: str, message: str) -> None:
-    _engine_logger.log(level, "%s: %s", target, message)
-
-
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST
 
@@ -314,16 +304,3 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def _is_template(value: Any) -> bool:
     return isinstance(value, str) and "{" in value
-
-
-def _identity(context: Any) -> dict[str, Any]:
-    ti = context.get("ti") if context else None
-    return {
-        "dag_id": str(getattr(ti, "dag_id", "") or ""),
-        "task_id": str(getattr(ti, "task_id", "") or ""),
-        "run_id": str(getattr(ti, "run_id", "") or ""),
-        "map_index": int(getattr(ti, "map_index", -1)),
-        "try_number": int(getattr(ti, "try_number", 0) or 0),
-        "log_url": str(getattr(ti, "log_url", "") or ""),
-        "owner": f"{socket.gethostname()}:{os.getpid()}",
-    }

@@ -155,6 +155,10 @@ def test_the_doctor_names_what_a_new_database_lacks(
         (["reset", "--stream", "mini", "--to", "head"], "no source is named"),
         (["status", "--source-url", "ftp://x"], "not an http:// or https:// URL"),
         (["prune", "--settled-days", "0"], "settled_days is 0"),
+        (["dead-letters", "replay"], "name letters by ID"),
+        (["dead-letters", "replay", "1", "--all"], "name letters by ID"),
+        (["dead-letters", "list", "--since", "soon"], "no age and no time"),
+        (["dead-letters", "list", "--limit", "0"], "--limit is not a positive number"),
     ],
 )
 def test_wrong_usage_is_named_and_changes_nothing(
@@ -172,8 +176,9 @@ def test_wrong_usage_is_named_and_changes_nothing(
 
 
 def test_each_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("migrate", "status", "doctor", "reset", "prune"):
+    letters = [f"dead-letters {action}" for action in ("list", "show", "replay", "discard")]
+    for command in ("migrate", "status", "doctor", "reset", "prune", *letters):
         with pytest.raises(SystemExit) as ended:
-            main([command, "--help"])
+            main([*command.split(), "--help"])
         assert ended.value.code == 0
         assert "--conn-id" in capsys.readouterr().out

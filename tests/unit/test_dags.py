@@ -110,6 +110,18 @@ def test_retention_is_its_own_daily_dag(bag: dict[str, Any]) -> None:
     assert dag["params"] == {"raw_days": 7, "audit_days": 30, "runs_days": 30, "settled_days": 90}
 
 
+def test_dead_letters_are_replayed_by_hand(bag: dict[str, Any]) -> None:
+    dag = bag["dags"]["restaurant_dead_letters"]
+    assert dag["schedule"] in (None, "None")
+    assert dag["tasks"] == {"replay": []}
+    assert dag["params"] == {
+        "reasons": None,
+        "event_types": None,
+        "limit": 10_000,
+        "fail_if_left": False,
+    }
+
+
 def test_the_run_length_can_be_set_by_environment(tmp_path: Path) -> None:
     found = _describe(tmp_path, RESTAURANT_RUN_SECONDS="30")
     assert found["dags"]["restaurant_realtime_stream"]["params"]["run_seconds"] == 30

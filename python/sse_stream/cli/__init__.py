@@ -10,8 +10,12 @@ __all__ = ["Outcome"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command found: data for ``--json``, lines for people, and the exit code."""
+    """What a command found: data for ``--json``, lines for people, and the exit code.
+
+    ``raw`` are bytes to be written as they are, instead of either.
+    """
 
     result: Any
     lines: list[str] = field(default_factory=list)
     code: int = 0
+    raw: bytes | None = None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
-import socket
 import sys
 from typing import Any
 
@@ -21,6 +19,7 @@ from .surroundings import (
     add_variable,
     look_at_source,
     look_at_variable,
+    person,
 )
 from .words import count
 
@@ -69,7 +68,7 @@ def run(options: argparse.Namespace) -> Outcome:
         "head": source.head,
         "head_epoch": source.epoch,
         "mirror": variable.text,
-        "by": f"{getpass.getuser()}@{socket.gethostname()}",
+        "by": person(),
         "fence": None,
     }
     plan = _native.reset(where, json.dumps(asked), dry=True)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import base64
+import getpass
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ __all__ = [
     "add_variable",
     "look_at_source",
     "look_at_variable",
+    "person",
 ]
 
 _SCHEMES = {"http", "https"}
@@ -122,6 +125,11 @@ def look_at_variable(options: argparse.Namespace, stream: str) -> Variable:
         return Variable(name, text=ask_variable(name))
     except ConnectionError as error:
         return Variable(name, unknown=f"Airflow's database cannot be read ({error})")
+
+
+def person() -> str:
+    """Return who sits here, for the books."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _airflow_is_set_up() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["age", "count", "label", "table"]
+__all__ = ["age", "count", "label", "safe", "table"]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -30,6 +30,13 @@ def label(run: Mapping[str, Any]) -> str:
     name = ".".join(part for part in (run["dag_id"], run["task_id"]) if part)
     mapped = f"[{run['map_index']}]" if run.get("map_index", -1) >= 0 else ""
     return f"{name}{mapped}" or "-"
+
+
+def safe(text: str) -> str:
+    """Return the text with everything escaped that a terminal would obey instead of show."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

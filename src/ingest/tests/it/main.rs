@@ -9,6 +9,7 @@ mod ownership;
 mod policy;
 mod processors;
 mod recovery;
+mod replay;
 mod runs;
 mod schema;
 mod state;
