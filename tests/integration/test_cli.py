@@ -118,9 +118,13 @@ def test_what_is_not_known_is_unknown_and_never_zero(
 
 
 def test_the_variable_of_an_airflow_is_read(
-    restaurant: Database, generator: Generator, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    restaurant: Database,
+    generator: Generator,
+    variables: dict[str, str],
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run(generator, max_events_per_run=10, offset_variable=None)
+    run(generator, max_events_per_run=10)
     monkeypatch.setenv(f"AIRFLOW_VAR_{VARIABLE.upper()}", "4")
     asked = cli("doctor", "--json")
     assert codes(asked) == ["rewind_pending"]
