@@ -15,6 +15,9 @@ pub(crate) struct Batch {
     text: Vec<u8>,
     /// Where the offset stands when this batch is committed.
     pub(crate) position: Option<i64>,
+    /// A range of offsets that these events are all there is of; for a batch that repairs gaps in
+    /// sparse offsets.
+    pub(crate) covered: Option<(i64, i64)>,
     /// Offsets that the source passed over before or between these events.
     pub(crate) gaps: Vec<Gap>,
     /// The history these events belong to.
@@ -30,7 +33,7 @@ pub(crate) struct Batch {
 pub(crate) struct Gap {
     pub(crate) first: i64,
     pub(crate) last: i64,
-    /// `offset_jump` or `in_band`.
+    /// `offset_jump`, `in_band`, `anchor` or `gone`.
     pub(crate) noticed_by: &'static str,
 }
 
@@ -120,7 +123,11 @@ impl Batch {
             let kept = rows.rows.partition_point(|row| (row.event as usize) < at);
             rows.rows.truncate(kept);
         }
-        self.position = self.events.iter().rev().find_map(|event| event.id);
+        // A batch that repairs gaps moves no position.
+        if self.position.is_some() {
+            self.position = self.events.iter().rev().find_map(|event| event.id);
+        }
+        self.covered = None;
         self.gaps.retain(|gap| self.position.is_some_and(|position| gap.last < position));
         self.undecide();
     }
@@ -162,6 +169,7 @@ impl Batch {
             rows.rows.clear();
         }
         self.position = None;
+        self.covered = None;
         self.gaps.clear();
         self.halt = None;
         self.outcome = None;

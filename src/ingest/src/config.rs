@@ -31,6 +31,11 @@ pub struct RunConfig {
     pub unknown_events: UnknownEvents,
     /// What a bad event means for the run.
     pub bad_events: BadEvents,
+    /// Where the feed's REST twin answers, laid out as the preset's `[stream.pages]` says: gaps are
+    /// fetched there. It is asked with the source's headers.
+    pub backfill_url: Option<String>,
+    /// What a gap means for the run.
+    pub gap_policy: GapPolicy,
     /// How long an event may wait for its parent before it becomes a dead letter.
     pub max_wait: Duration,
     /// How long to wait for another run to give up the stream before `OffsetConflict`.
@@ -88,6 +93,17 @@ pub enum UnknownEvents {
     RawOnly,
     /// Counted, then passed over.
     Ignore,
+}
+
+/// What a gap in the offsets means for a run. In either case it stands in the ledger, and what
+/// landed stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GapPolicy {
+    /// A warning in the log.
+    #[default]
+    Warn,
+    /// The run fails, unless the gap could be repaired from `backfill_url`.
+    Fail,
 }
 
 /// What bad events mean for a run. Whatever it says, what landed stays, and no bad event is passed

@@ -1,22 +1,15 @@
-//! The books beside the offset: runs, epochs and gaps, and what is kept of them.
+//! The books beside the offset: runs and epochs, and what is kept of them.
 
 use tokio_postgres::Client;
 
-use crate::batch::Batch;
 use crate::config::RunIdentity;
 use crate::connect::DatabaseConfig;
-use crate::dead_letters::Address;
 use crate::error::Error;
 use crate::report::Report;
 
 const NOTE_EPOCH: &str = "
     insert into sse_stream.epochs (stream, shard, epoch) values ($1, $2, $3)
     on conflict (stream, shard, epoch) do nothing";
-const NOTE_GAPS: &str = "
-    insert into sse_stream.gaps (stream, shard, epoch, run_id, first_missed, last_missed, noticed_by)
-    select $1, $2, $3, nullif($4, ''), u.*
-    from unnest($5::bigint[], $6::bigint[], $7::text[]) u
-    on conflict (stream, shard, epoch, first_missed, last_missed) do nothing";
 /// Whoever takes a stream closes the lines of runs that ended without a word (killed, or cut off
 /// from the database): only one run holds a stream, so none of them can be running. Should one of
 /// them still find its way to its end, it writes that over "lost".
@@ -176,32 +169,5 @@ pub(crate) async fn note_epoch(client: &Client, key: Key<'_>, epoch: &str) -> Re
         .execute(NOTE_EPOCH, &[&key.0, &key.1, &epoch])
         .await
         .map_err(|error| Error::database("cannot write sse_stream.epochs", error))?;
-    Ok(())
-}
-
-/// Records the batch's gaps, in the present transaction; in most batches there are none.
-pub(crate) async fn note_gaps(
-    client: &Client,
-    address: &Address<'_>,
-    batch: &Batch,
-) -> Result<(), Error> {
-    if batch.gaps.is_empty() {
-        return Ok(());
-    }
-    client
-        .execute(
-            NOTE_GAPS,
-            &[
-                &address.stream,
-                &address.shard,
-                &batch.epoch,
-                &address.run_id,
-                &batch.gaps.iter().map(|gap| gap.first).collect::<Vec<_>>(),
-                &batch.gaps.iter().map(|gap| gap.last).collect::<Vec<_>>(),
-                &batch.gaps.iter().map(|gap| gap.noticed_by).collect::<Vec<_>>(),
-            ],
-        )
-        .await
-        .map_err(|error| Error::database("cannot write sse_stream.gaps", error))?;
     Ok(())
 }

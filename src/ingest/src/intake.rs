@@ -1,6 +1,7 @@
 //! From a parsed item to its place in the batch: id, type, policy for unknown types, encoded rows
 //! or the reason for a dead letter.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::batch::{Batch, Fate, Gap};
@@ -11,6 +12,9 @@ use crate::host::Host;
 use crate::preset::{Offsets, StreamSpec};
 use crate::selector::{Found, Selector};
 use crate::store::Offset;
+
+/// How a gap shows where offsets are dense and the source says nothing.
+const JUMP: &str = "offset_jump";
 
 /// Takes events in, one at a time.
 pub(crate) struct Intake {
@@ -23,6 +27,8 @@ pub(crate) struct Intake {
     epoch: String,
     /// The id that dense offsets must go on from; `None` where holes are no loss.
     dense_after: Option<i64>,
+    /// The source has lost what follows here and begins again somewhere behind it.
+    gone_after: Option<i64>,
     /// What the present response was asked to go on from, until its first event has come.
     asked_after: Option<i64>,
     last_id: i64,
@@ -45,6 +51,7 @@ impl Intake {
             envelope: Envelope::new(&config.preset.stream),
             epoch: offset.epoch.clone().unwrap_or_default(),
             dense_after: is_dense(config).then_some(offset.position),
+            gone_after: None,
             asked_after: None,
             last_id: offset.position,
             taken: 0,
@@ -60,9 +67,40 @@ impl Intake {
         &self.epoch
     }
 
+    pub(crate) fn routes(&self) -> usize {
+        self.catalog.routes.len()
+    }
+
     /// A response begins, which should go on where we stand.
     pub(crate) fn connected(&mut self) {
         self.asked_after = Some(self.last_id);
+    }
+
+    /// The response says after which id it begins. Ids between where we stand and that one are
+    /// lost there.
+    pub(crate) fn anchored(&mut self, anchor: &str, batch: &mut Batch) {
+        match parse_id(anchor.as_bytes()) {
+            Some(anchor) => {
+                self.note_gap(Some(anchor), "anchor", batch);
+                if anchor > self.last_id {
+                    self.last_id = anchor;
+                    self.asked_after = Some(anchor);
+                    advance(batch, Some(anchor));
+                }
+            }
+            None => tracing::warn!(
+                "the response begins after {anchor:.100?}, which is no offset; whether events were missed cannot be told"
+            ),
+        }
+    }
+
+    /// The source no longer has what follows where we stand: what comes next ends a gap.
+    pub(crate) fn gone(&mut self) {
+        self.gone_after = Some(self.last_id);
+        tracing::warn!(
+            "the source no longer has what follows offset {} (http status 410); going on with the oldest that it has",
+            self.last_id
+        );
     }
 
     /// From now on events belong to this history, read from its beginning.
@@ -70,6 +108,7 @@ impl Intake {
         self.name_epoch(epoch);
         self.last_id = 0;
         self.asked_after = None;
+        self.gone_after = None;
         self.dense_after = self.dense_after.map(|_| 0);
     }
 
@@ -105,6 +144,7 @@ impl Intake {
         let sse_id = if event.own_id { event.id } else { b"" };
         if self.gap_event.as_deref() == Some(event.event) {
             self.note_gap(parse_id(sse_id), "in_band", batch);
+            self.last_id = parse_id(sse_id).unwrap_or(self.last_id).max(self.last_id);
             advance(batch, parse_id(sse_id));
             return false;
         }
@@ -162,7 +202,8 @@ impl Intake {
         fate: Fate,
         batch: &mut Batch,
     ) {
-        self.note_gap(id.map(|id| id - 1), "offset_jump", batch);
+        let noticed_by = if id.is_some() && self.gone_after.is_some() { "gone" } else { JUMP };
+        self.note_gap(id.map(|id| id - 1), noticed_by, batch);
         self.dense_after = self.dense_after.max(id.filter(|_| self.dense_after.is_some()));
         if let Some(id) = id {
             if let Some(asked) = self.asked_after.take().filter(|asked| id <= *asked) {
@@ -171,6 +212,7 @@ impl Intake {
                 );
             }
             self.last_id = id;
+            self.gone_after = None;
         }
         batch.push(id, source_id, event_type, data, fate);
         advance(batch, id);
@@ -178,12 +220,36 @@ impl Intake {
     }
 
     /// The source goes on behind `last`: what lies between the id before and `last` did not come.
+    /// A jump says so only where offsets are dense; where they are not, what the source says
+    /// itself is an upper bound.
     fn note_gap(&mut self, last: Option<i64>, noticed_by: &'static str, batch: &mut Batch) {
-        let (Some(before), Some(last)) = (self.dense_after, last) else { return };
+        let before = match noticed_by {
+            JUMP => self.dense_after,
+            "gone" => self.dense_after.or(self.gone_after),
+            _ => self.dense_after.or(Some(self.last_id)),
+        };
+        let (Some(before), Some(last)) = (before, last) else { return };
         if last > before {
             batch.gaps.push(Gap { first: before + 1, last, noticed_by });
-            self.dense_after = Some(last);
+            self.dense_after = self.dense_after.map(|_| last);
         }
+    }
+
+    /// Takes an event that was missed, from elsewhere: the position stays. False for one whose
+    /// offset is outside of `wanted`.
+    pub(crate) fn take_missed(
+        &mut self,
+        event: &sse::Event<'_>,
+        wanted: &RangeInclusive<i64>,
+        batch: &mut Batch,
+    ) -> bool {
+        let (id, event_type) = self.envelope.read(event.id, event.event, event.data);
+        let Some(id) = id.filter(|id| wanted.contains(id)) else { return false };
+        let event_type = event_type.unwrap_or(event.event);
+        let fate = self.decode(id, event_type, event.data, batch);
+        let source_id = id.to_string();
+        batch.push(Some(id), source_id.as_bytes(), event_type, event.data.as_bytes(), fate);
+        true
     }
 }
 

@@ -16,6 +16,7 @@ use crate::batch::{Batch, Fate, Missing, Row};
 use crate::catalog::{Catalog, Route};
 use crate::decode::Reason;
 use crate::error::Error;
+use crate::gaps::OpenGaps;
 use crate::host::Host;
 use judge::{Aside, Judgement, refusal};
 use stage::{Fill, fills_of};
@@ -85,17 +86,19 @@ struct Findings {
 
 /// Which events may have landed before; only key-less routes need to know.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Past {
-    /// Those at or below this offset, and those without one.
-    UpTo(i64),
+pub(crate) enum Past<'a> {
+    /// Those at or below this offset and in no open gap, and those without an offset.
+    UpTo(i64, &'a OpenGaps),
     /// None: the caller knows that these events are new.
     Nothing,
 }
 
-impl Past {
+impl Past<'_> {
     fn knows(self, id: Option<i64>) -> bool {
         match self {
-            Self::UpTo(high_water) => id.is_none_or(|id| id <= high_water),
+            Self::UpTo(high_water, open) => {
+                id.is_none_or(|id| id <= high_water && !open.contains(id))
+            }
             Self::Nothing => false,
         }
     }
@@ -152,7 +155,7 @@ impl Lander {
     pub(crate) async fn land(
         &mut self,
         batch: &mut Batch,
-        past: Past,
+        past: Past<'_>,
         rows_changed: &mut [u64],
     ) -> Result<(), Error> {
         let mut slices: Vec<Range<usize>> = std::iter::once(0..batch.events.len()).collect();
@@ -228,7 +231,7 @@ impl Lander {
         &self,
         batch: &mut Batch,
         slice: &Range<usize>,
-        past: Past,
+        past: Past<'_>,
         findings: &mut Findings,
         changed: &mut [u64],
     ) -> Result<Step, tokio_postgres::Error> {

@@ -4,6 +4,7 @@
 //! `batch` gathers them, `store` commits rows, dead letters and offset in one transaction, and
 //! `pipeline` is the only loop. No Python, no Airflow, no feed of any particular shop.
 
+mod backfill;
 mod batch;
 mod catalog;
 mod config;
@@ -16,6 +17,7 @@ mod encode;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gaps;
 mod handover;
 mod history;
 mod host;
@@ -40,8 +42,8 @@ mod store;
 mod waiting;
 
 pub use config::{
-    BadEvents, BatchConfig, Limits, MaxDeadLetters, RunConfig, RunIdentity, SourceKind, Stop,
-    UnknownEvents,
+    BadEvents, BatchConfig, GapPolicy, Limits, MaxDeadLetters, RunConfig, RunIdentity, SourceKind,
+    Stop, UnknownEvents,
 };
 pub use connect::DatabaseConfig;
 pub use cursor::Params;

@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::preset::PagesSpec;
 use crate::selector::{Found, Selector};
 
-/// Events asked for with each request, and the largest body accepted for them.
-const PAGE_EVENTS: &str = "1000";
+/// Most events asked for with a request, and the largest body accepted for them.
+pub(crate) const PAGE_EVENTS: i64 = 1000;
 const PAGE_MAX_BYTES: usize = 8 << 20;
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -26,6 +26,8 @@ pub(crate) struct Pages {
     http: Arc<sse::Pages>,
     spec: PagesSpec,
     position: i64,
+    /// Events asked for with each request.
+    limit: i64,
     state: State,
     /// The text of the present page, its events, and the next one to hand out.
     body: String,
@@ -49,6 +51,15 @@ struct PageEvent {
 
 impl Pages {
     pub(crate) fn open(config: &RunConfig, position: i64) -> Result<Self, Error> {
+        Self::at(config, config.source.clone(), position)
+    }
+
+    /// The pages of the feed at another address.
+    pub(crate) fn at(
+        config: &RunConfig,
+        source: sse::ClientConfig,
+        position: i64,
+    ) -> Result<Self, Error> {
         let spec = config.preset.stream.pages.clone().ok_or_else(|| {
             Error::config(format!(
                 "preset {:?} cannot be polled: it has no [stream.pages]; use the stream or add that section",
@@ -56,9 +67,10 @@ impl Pages {
             ))
         })?;
         Ok(Self {
-            http: Arc::new(sse::Pages::new(config.source.clone(), PAGE_MAX_BYTES)?),
+            http: Arc::new(sse::Pages::new(source, PAGE_MAX_BYTES)?),
             spec,
             position,
+            limit: PAGE_EVENTS,
             state: State::Idle,
             body: String::new(),
             events: Vec::new(),
@@ -73,8 +85,9 @@ impl Pages {
             match &mut self.state {
                 State::Idle => {
                     let (http, since) = (self.http.clone(), self.position.to_string());
+                    let limit = self.limit.to_string();
                     self.state = State::Asking(Box::pin(async move {
-                        http.fetch(&[("since", &since), ("limit", PAGE_EVENTS)]).await
+                        http.fetch(&[("since", &since), ("limit", &limit)]).await
                     }));
                 }
                 State::Waiting(until) => {
@@ -162,6 +175,17 @@ impl Pages {
             data: &self.body[event.data.clone()],
             raw_data: None,
         }))
+    }
+
+    /// Events of the present page.
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Asks for at most so many events behind `position`.
+    pub(crate) fn ask(&mut self, position: i64, limit: i64) {
+        self.restart(position);
+        self.limit = limit.min(PAGE_EVENTS);
     }
 
     pub(crate) fn restart(&mut self, position: i64) {

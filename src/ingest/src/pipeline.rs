@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::instrument::WithSubscriber;
 
-use crate::batch::Batch;
-use crate::config::{BadEvents, RunConfig, Stop};
+use crate::backfill::Backfill;
+use crate::batch::{Batch, Gap};
+use crate::config::{BadEvents, GapPolicy, RunConfig, Stop};
 use crate::error::{Error, ErrorKind};
 use crate::handover::{open, show};
 use crate::host::Host;
@@ -37,6 +38,9 @@ const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// this long where it has none.
 const RECOVERY_GRACE: Duration = Duration::from_secs(15);
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long the end of a run goes on fetching missed events.
+const REPAIR_GRACE: Duration = Duration::from_secs(10);
 
 /// How often waiting events are tried again whose parent came by another way.
 const REVISIT_EVERY: Duration = Duration::from_secs(60);
@@ -84,6 +88,7 @@ fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
         resumed: 0,
         ignored: 0,
         gaps: 0,
+        gaps_repaired: 0,
         batches_processed: 0,
         bytes: 0,
         first_offset: None,
@@ -107,6 +112,9 @@ struct Pipeline {
     stop: Stop,
     source: Source,
     intake: Intake,
+    backfill: Option<Backfill>,
+    /// Gaps of this run that are still to be repaired where the policy is to fail.
+    missed: Vec<Gap>,
     /// The batch that is being filled, and when its first event came.
     filling: Batch,
     since: Option<Instant>,
@@ -135,6 +143,7 @@ impl Pipeline {
     ) -> Result<Self, Error> {
         let source = Source::open(&config, store.offset().position)?;
         let intake = Intake::new(&config, store.catalog(), host.clone(), store.offset());
+        let backfill = Backfill::open(&config, store.catalog(), host.clone(), store.offset())?;
         let mut report = empty_report(&config, StopReason::Stopped);
         report.position = store.offset().position;
         report.epoch = store.offset().epoch.clone();
@@ -147,6 +156,8 @@ impl Pipeline {
             job: None,
             source,
             intake,
+            backfill,
+            missed: Vec::new(),
             report,
             started: now,
             last_event_at: now,
@@ -181,9 +192,11 @@ impl Pipeline {
             tokio::time::timeout(COMMIT_PATIENCE, self.commit_all())
                 .await
                 .map_err(|_| no_answer("commit the last events"))??;
+            self.repair_all().await?;
         } else if self.job.is_some() {
             self.finish_job().await?;
         }
+        self.check_gaps()?;
         if let Some(why) = self.too_many(true) {
             return Err(Error::new(ErrorKind::BadEvent, why));
         }
@@ -199,6 +212,9 @@ impl Pipeline {
         while self.has_room() {
             let Some(item) = self.source.next_item() else { break };
             let was_event = self.intake.take(item, &mut self.filling);
+            if was_event {
+                self.source.has_given();
+            }
             if !self.filling.is_empty() {
                 self.since.get_or_insert_with(Instant::now);
             }
@@ -241,8 +257,12 @@ impl Pipeline {
             || self.filling.bytes() >= batch.max_bytes / 4
             || self.since.is_some_and(|since| since.elapsed() >= batch.linger);
         if self.revisit_at <= Instant::now() {
-            self.start_revisit();
-        } else if due {
+            return self.start_revisit();
+        }
+        if self.start_repair() {
+            return;
+        }
+        if due {
             self.start_commit();
         } else if self.heard && self.since.is_none() && self.written_at.elapsed() >= TOUCH_EVERY {
             self.start_touch();
@@ -266,6 +286,80 @@ impl Pipeline {
             let result = patiently(patience, store.commit(&mut batch)).await.map(Some);
             (Some(store), batch, result)
         });
+    }
+
+    /// Hands missed events to the store, if some have been fetched. One page at a time: the next
+    /// one is fetched while the live stream goes on.
+    fn start_repair(&mut self) -> bool {
+        if self.store.is_none() {
+            return false;
+        }
+        let Some(mut batch) = self.backfill.as_mut().and_then(Backfill::take) else {
+            return false;
+        };
+        let Some(mut store) = self.store.take() else { return false };
+        batch.epoch = self.intake.epoch().to_owned();
+        self.spawn(async move {
+            let result = store.commit(&mut batch).await.map(Some);
+            (Some(store), batch, result)
+        });
+        true
+    }
+
+    /// Chooses the next missed events to fetch, now that the store is here.
+    fn aim(&mut self) {
+        if let (Some(backfill), Some(store)) = (&mut self.backfill, &self.store) {
+            backfill.aim(store.gaps(), self.intake.epoch());
+        }
+    }
+
+    /// Fetches and lands what this run has not asked the twin for yet, for a while.
+    async fn repair_all(&mut self) -> Result<(), Error> {
+        let until = Instant::now() + REPAIR_GRACE;
+        self.aim();
+        while self.backfill.as_ref().is_some_and(Backfill::is_busy) && Instant::now() < until {
+            if self.start_repair() {
+                self.finish_job().await?;
+            } else if let Some(backfill) = &mut self.backfill {
+                tokio::select! {
+                    () = backfill.advance() => {}
+                    () = self.stop.wait() => break,
+                    () = tokio::time::sleep_until(until.into()) => break,
+                }
+            }
+            self.aim();
+        }
+        while self.job.is_some() {
+            self.finish_job().await?;
+        }
+        Ok(())
+    }
+
+    fn check_gaps_tried(&mut self) -> Result<(), Error> {
+        match &self.backfill {
+            Some(backfill) if backfill.is_busy() || self.job.is_some() => Ok(()),
+            _ => self.check_gaps(),
+        }
+    }
+
+    /// Fails the run for a gap that stays open, where that is the policy and nothing more is
+    /// tried.
+    fn check_gaps(&mut self) -> Result<(), Error> {
+        if let Some(store) = &self.store {
+            self.missed.retain(|gap| store.gaps().overlaps(&(gap.first..=gap.last)));
+        }
+        let Some(gap) = self.missed.first() else { return Ok(()) };
+        let tried = match self.backfill {
+            Some(_) => "the REST twin could not give them",
+            None => "backfill_url names no REST twin to fetch them from",
+        };
+        Err(Error::new(
+            ErrorKind::BadEvent,
+            format!(
+                "stream {:?}: the offsets {} to {} did not come ({}) and the policy is to fail; {tried}. What landed is kept, the gap stands in sse_stream.gaps, and the next run goes on behind it",
+                self.report.stream, gap.first, gap.last, gap.noticed_by
+            ),
+        ))
     }
 
     fn start_revisit(&mut self) {
@@ -317,11 +411,17 @@ impl Pipeline {
     async fn wait(&mut self) -> Result<Option<StopReason>, Error> {
         let wake_at = self.next_timer();
         let reading = self.has_room();
+        let fetching = self.backfill.as_ref().is_some_and(Backfill::is_asking);
         tokio::select! {
             biased;
             () = self.stop.wait() => Ok(None),
             done = join(&mut self.job), if self.job.is_some() => {
                 self.settle(done)?;
+                Ok(None)
+            }
+            () = fetch(&mut self.backfill), if fetching => {
+                self.aim();
+                self.check_gaps_tried()?;
                 Ok(None)
             }
             signal = self.source.advance(), if reading => self.hear(signal?).await,
@@ -351,11 +451,18 @@ impl Pipeline {
     async fn hear(&mut self, signal: Signal) -> Result<Option<StopReason>, Error> {
         match signal {
             Signal::Bytes => self.heard = true,
-            Signal::Connected { epoch } => {
+            Signal::Connected { epoch, anchor } => {
                 self.unreached = None;
                 self.intake.connected();
-                self.meet_epoch(epoch).await?;
+                let goes_on = self.meet_epoch(epoch).await?;
+                if let Some(anchor) = anchor.filter(|_| goes_on) {
+                    self.intake.anchored(&anchor, &mut self.filling);
+                    if !self.filling.is_empty() {
+                        self.since.get_or_insert_with(Instant::now);
+                    }
+                }
             }
+            Signal::Gone => self.intake.gone(),
             Signal::Disconnected { reason, retry_in } => {
                 self.report.reconnects += 1;
                 self.unreached = self.unreached.take().map(|_| reason.clone());
@@ -368,10 +475,11 @@ impl Pipeline {
 
     /// Compares the history the source offers with the one we stand in. Another one begins at
     /// offset 0, after what is left of the old one was committed; the response is dropped unread.
-    async fn meet_epoch(&mut self, epoch: Option<String>) -> Result<(), Error> {
-        let Some(epoch) = epoch else { return Ok(()) };
+    /// False where that happened.
+    async fn meet_epoch(&mut self, epoch: Option<String>) -> Result<bool, Error> {
+        let Some(epoch) = epoch else { return Ok(true) };
         match &self.report.epoch {
-            Some(known) if *known == epoch => return Ok(()),
+            Some(known) if *known == epoch => return Ok(true),
             Some(known) => {
                 tracing::warn!(
                     "the source began a new epoch {epoch} (we stood in {known}); reading it from offset 0"
@@ -380,7 +488,7 @@ impl Pipeline {
             None => {
                 self.intake.name_epoch(&epoch);
                 self.report.epoch = Some(epoch);
-                return Ok(());
+                return Ok(true);
             }
         }
         self.commit_all().await?;
@@ -388,10 +496,13 @@ impl Pipeline {
             store.begin_epoch(&epoch).await?;
         }
         self.intake.begin(&epoch);
+        if let Some(backfill) = &mut self.backfill {
+            backfill.begin();
+        }
         self.report.position = 0;
         self.report.epoch = Some(epoch);
         self.source.restart(0);
-        Ok(())
+        Ok(false)
     }
 
     /// Commits everything that was taken.
@@ -437,9 +548,24 @@ impl Pipeline {
         if let Some(mut committed) = result? {
             self.progress.trouble(committed.dead_letters, &committed.reasons);
             self.progress.gaps(&batch.gaps);
+            if batch.position.is_none() {
+                // Missed events of earlier offsets, or none at all.
+                (committed.first, committed.last) = (None, None);
+            }
             self.count(&committed, batch.gaps.len() as u64);
+            if committed.gaps_repaired > 0 {
+                tracing::info!(
+                    "{} gaps repaired: all their events have come",
+                    committed.gaps_repaired
+                );
+            }
+            if self.config.gap_policy == GapPolicy::Fail {
+                self.missed.extend(&batch.gaps);
+            }
             batch.clear();
             self.spare = Some(batch);
+            self.aim();
+            self.check_gaps_tried()?;
             self.progress.tick(&self.report);
             if let Some(why) = committed.halt.take().or_else(|| self.too_many(false)) {
                 return Err(Error::new(ErrorKind::BadEvent, why));
@@ -474,6 +600,7 @@ impl Pipeline {
         report.ignored += committed.ignored;
         report.bytes += committed.bytes;
         report.gaps += gaps;
+        report.gaps_repaired += committed.gaps_repaired;
         report.batches_processed += u64::from(committed.events > 0);
         report.first_offset = report.first_offset.or(committed.first);
         report.last_offset = committed.last.or(report.last_offset);
@@ -543,6 +670,13 @@ async fn patiently<T>(
 fn no_answer(what: &str) -> Error {
     let message = format!("the database did not answer in time to {what}; see that it is up");
     Error::new(ErrorKind::Database, message)
+}
+
+async fn fetch(backfill: &mut Option<Backfill>) {
+    match backfill {
+        Some(backfill) => backfill.advance().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn join(job: &mut Option<Job>) -> Result<JobOutput, JoinError> {

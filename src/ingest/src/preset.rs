@@ -31,6 +31,9 @@ pub struct StreamSpec {
     /// Response header that names the history the offsets belong to.
     #[serde(default)]
     pub epoch_header: Option<String>,
+    /// Response header that names the id after which the response begins.
+    #[serde(default)]
+    pub anchor_header: Option<String>,
     /// Whether offsets have no holes.
     #[serde(default)]
     pub offsets: Offsets,

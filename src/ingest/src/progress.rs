@@ -109,6 +109,9 @@ fn exceptions(report: &Report) -> String {
             report.waiting, report.resumed
         );
     }
+    if report.gaps + report.gaps_repaired > 0 {
+        let _ = write!(text, ", {} gaps, {} repaired", report.gaps, report.gaps_repaired);
+    }
     text
 }
 

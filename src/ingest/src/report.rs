@@ -44,8 +44,10 @@ pub struct Report {
     pub resumed: u64,
     /// Events passed over by `unknown_events = ignore`.
     pub ignored: u64,
-    /// Notices of missed events from the source.
+    /// Gaps in the offsets that came to light.
     pub gaps: u64,
+    /// Gaps, of this run or earlier ones, all of whose events came after all.
+    pub gaps_repaired: u64,
     pub batches_processed: u64,
     /// Bytes of event data whose fate was committed.
     pub bytes: u64,

@@ -51,11 +51,6 @@ const NOTE_GAP: &str = "
     values ($1, $2, $3, $4, $5, $6, 'reset')
     on conflict (stream, shard, epoch, first_missed, last_missed) do update
     set noticed_by = excluded.noticed_by, noticed_at = now(), run_id = excluded.run_id, repaired_at = null";
-/// What earlier moves left out and this one asks for again.
-const ASKED_AGAIN: &str = "
-    update sse_stream.gaps set repaired_at = now()
-    where stream = $1 and shard = $2 and epoch = $3 and first_missed > $4
-      and noticed_by = 'reset' and repaired_at is null";
 const NOTE_RUN: &str = "
     insert into sse_stream.runs
         (stream, shard, task_id, run_id, ended_at, first_offset, last_offset, epoch, stop_reason)
@@ -128,10 +123,6 @@ async fn apply(session: &Session, asked: &Reset) -> Result<Value, Error> {
         .map_err(failed)?;
     let gaps = |error| Error::database("cannot write sse_stream.gaps", error);
     let epoch = &plan.epoch;
-    client
-        .execute(ASKED_AGAIN, &[&asked.stream, &asked.shard, epoch, &asked.to])
-        .await
-        .map_err(gaps)?;
     if let Some((first, last)) = plan.gap {
         client
             .execute(NOTE_GAP, &[&asked.stream, &asked.shard, epoch, &asked.by, &first, &last])

@@ -30,6 +30,8 @@ pub(crate) struct Committed {
     pub(crate) resumed: u64,
     /// By how much the number of waiting events changed.
     pub(crate) waiting_change: i64,
+    /// Gaps whose last missing offset this brought.
+    pub(crate) gaps_repaired: u64,
     /// Why the run must end although this commit stands.
     pub(crate) halt: Option<String>,
     /// Reasons of dead letters, a few of each batch, for one log line.
@@ -113,7 +115,7 @@ impl Settler {
     pub(crate) async fn settle(
         &mut self,
         batch: &mut Batch,
-        past: Past,
+        past: Past<'_>,
     ) -> Result<Committed, Error> {
         let mut rows = vec![0; self.catalog.routes.len()];
         self.lander.land(batch, past, &mut rows).await?;

@@ -13,6 +13,8 @@ pub(crate) enum Signal {
     /// A response began; its epoch, where the preset names a header and the source sends it.
     Connected {
         epoch: Option<String>,
+        /// The id behind which it begins, as the source writes it.
+        anchor: Option<String>,
     },
     /// Something was heard: events, or only a sign of life.
     Bytes,
@@ -20,6 +22,8 @@ pub(crate) enum Signal {
         reason: String,
         retry_in: Duration,
     },
+    /// The source no longer has what follows our position; reading goes on with what it has.
+    Gone,
     /// The source says that there is nothing more.
     End,
 }
@@ -28,6 +32,9 @@ pub(crate) enum Signal {
 pub(crate) struct Source {
     kind: Kind,
     epoch_header: Option<String>,
+    anchor_header: Option<String>,
+    /// We were told that our position is gone, and have read nothing since.
+    gone: bool,
 }
 
 enum Kind {
@@ -46,14 +53,31 @@ impl Source {
             }
             SourceKind::Poll => Kind::Pages(Box::new(Pages::open(config, position)?)),
         };
-        Ok(Self { kind, epoch_header: config.preset.stream.epoch_header.clone() })
+        let stream = &config.preset.stream;
+        Ok(Self {
+            kind,
+            epoch_header: stream.epoch_header.clone(),
+            anchor_header: stream.anchor_header.clone(),
+            gone: false,
+        })
     }
 
     /// Waits for the source. Dropping the future and calling again loses nothing.
     pub(crate) async fn advance(&mut self) -> Result<Signal, Error> {
         let signal = match &mut self.kind {
-            Kind::Stream(client) => client.advance().await?,
-            Kind::Pages(pages) => pages.advance().await?,
+            Kind::Stream(client) => client.advance().await.map_err(Error::from),
+            Kind::Pages(pages) => pages.advance().await,
+        };
+        let signal = match signal {
+            Err(error) if is_gone(&error) && !self.gone => {
+                self.gone = true;
+                match &mut self.kind {
+                    Kind::Stream(client) => client.restart(None),
+                    Kind::Pages(pages) => pages.restart(0),
+                }
+                return Ok(Signal::Gone);
+            }
+            signal => signal?,
         };
         Ok(match signal {
             sse::Signal::Connected(connected) => {
@@ -69,7 +93,11 @@ impl Source {
                         ),
                     ));
                 }
-                Signal::Connected { epoch: header.map(str::to_owned) }
+                let anchor = self.anchor_header.as_deref().and_then(|name| connected.header(name));
+                Signal::Connected {
+                    epoch: header.map(str::to_owned),
+                    anchor: anchor.map(str::to_owned),
+                }
             }
             sse::Signal::Bytes(_) => Signal::Bytes,
             sse::Signal::Disconnected(gone) => {
@@ -87,6 +115,11 @@ impl Source {
         }
     }
 
+    /// Events have come: should the position be gone once more, that is news.
+    pub(crate) fn has_given(&mut self) {
+        self.gone = false;
+    }
+
     /// Drops the present response unread and reads what follows `position`.
     pub(crate) fn restart(&mut self, position: i64) {
         match &mut self.kind {
@@ -94,4 +127,11 @@ impl Source {
             Kind::Pages(pages) => pages.restart(position),
         }
     }
+}
+
+/// 410: the source once had what was asked for.
+fn is_gone(error: &Error) -> bool {
+    let cause =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sse::Error>());
+    cause.is_some_and(|cause| cause.kind() == sse::ErrorKind::Status(410))
 }

@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::config::{BadEvents, RunConfig, RunIdentity, Stop};
 use crate::connect::Session;
 use crate::error::{Error, ErrorKind};
+use crate::gaps::{self, OpenGaps};
 use crate::history;
 use crate::host::Host;
 use crate::land::Past;
@@ -46,6 +47,9 @@ pub(crate) struct Store {
     bad_events: BadEvents,
     fence: i64,
     offset: Offset,
+    gaps: OpenGaps,
+    /// What the ledger will say once the present transaction is committed.
+    gaps_next: Option<OpenGaps>,
     statements: Statements,
     history_id: Option<i64>,
 }
@@ -130,6 +134,8 @@ impl Store {
             bad_events: config.bad_events,
             fence: 0,
             offset: Offset::default(),
+            gaps: OpenGaps::default(),
+            gaps_next: None,
             statements,
             history_id: None,
             session,
@@ -150,6 +156,15 @@ impl Store {
 
     pub(crate) fn offset(&self) -> &Offset {
         &self.offset
+    }
+
+    /// Offsets of the present epoch that the source passed over and that nobody has brought since.
+    pub(crate) fn gaps(&self) -> &OpenGaps {
+        &self.gaps
+    }
+
+    async fn read_gaps(&self, epoch: Option<&str>) -> Result<OpenGaps, Error> {
+        OpenGaps::read(self.client(), (&self.stream, self.shard), epoch).await
     }
 
     /// The stored offset, `None` before the stream's first run.
@@ -229,6 +244,7 @@ impl Store {
             })?;
         self.fence = row.get(0);
         self.offset = self.stored().await?.unwrap_or_default();
+        self.gaps = self.read_gaps(self.offset.epoch.as_deref()).await?;
         Ok(())
     }
 
@@ -254,6 +270,7 @@ impl Store {
     pub(crate) async fn begin_epoch(&mut self, epoch: &str) -> Result<(), Error> {
         self.fenced(NEW_EPOCH, Some(&epoch)).await?;
         history::note_epoch(self.client(), (&self.stream, self.shard), epoch).await?;
+        self.gaps = self.read_gaps(Some(epoch)).await?;
         self.offset.epoch = Some(epoch.to_owned());
         self.offset.position = 0;
         self.offset.high_water = 0;
@@ -353,7 +370,9 @@ impl Store {
         }
         // Kept in case the answer to COMMIT is lost.
         batch.outcome = filled.as_ref().ok().cloned();
+        let next = self.gaps_next.take();
         let done = self.end(filled).await?;
+        self.gaps = next.unwrap_or_else(|| std::mem::take(&mut self.gaps));
         self.offset.epoch = Some(batch.epoch.clone());
         self.offset.position = position;
         self.offset.high_water = self.offset.high_water.max(position);
@@ -389,12 +408,20 @@ impl Store {
     }
 
     async fn fill(&mut self, batch: &mut Batch, position: i64) -> Result<Committed, Error> {
+        self.gaps_next = None;
         self.hold().await?;
-        let done = self.settler.settle(batch, Past::UpTo(self.offset.high_water)).await?;
+        let past = Past::UpTo(self.offset.high_water, &self.gaps);
+        let mut done = self.settler.settle(batch, past).await?;
         if self.offset.epoch.as_ref() != Some(&batch.epoch) {
             history::note_epoch(self.client(), (&self.stream, self.shard), &batch.epoch).await?;
         }
-        history::note_gaps(self.client(), &self.settler.address(), batch).await?;
+        let (touched, ended) = self.gaps.repair(self.client(), batch).await?;
+        done.gaps_repaired = ended;
+        gaps::clip(batch, self.offset.high_water);
+        gaps::note(self.client(), &self.settler.address(), batch).await?;
+        if touched > 0 || !batch.gaps.is_empty() {
+            self.gaps_next = Some(self.read_gaps(Some(&batch.epoch)).await?);
+        }
         let changed = self
             .client()
             .execute(

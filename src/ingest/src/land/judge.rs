@@ -35,7 +35,7 @@ impl Lander {
         &self,
         batch: &Batch,
         slice: &Range<usize>,
-        past: Past,
+        past: Past<'_>,
         out: &mut [Exclusions],
     ) {
         for (index, prepared) in self.routes.iter().enumerate() {

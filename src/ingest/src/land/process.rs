@@ -15,7 +15,7 @@ impl Lander {
         &self,
         batch: &Batch,
         event: usize,
-        past: Past,
+        past: Past<'_>,
         out: &[Exclusions],
         changed: &mut [u64],
     ) -> Result<Fate, tokio_postgres::Error> {

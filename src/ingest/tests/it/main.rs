@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod exact;
+mod gaps;
 mod landing;
 mod order;
 mod ownership;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ingest::{
-    BadEvents, BatchConfig, DatabaseConfig, Error, Host, Limits, Migration, NoHost, Preset, Report,
-    RunConfig, RunIdentity, SourceKind, Stop, UnknownEvents,
+    BadEvents, BatchConfig, DatabaseConfig, Error, GapPolicy, Host, Limits, Migration, NoHost,
+    Preset, Report, RunConfig, RunIdentity, SourceKind, Stop, UnknownEvents,
 };
 
 pub(crate) const SCHEMA: &str = "
@@ -335,6 +335,8 @@ pub(crate) fn config(db: &Db, script: &Script) -> RunConfig {
         limits: Limits { timeout: Some(Duration::from_secs(20)), ..Limits::default() },
         batch: BatchConfig { events: 1000, linger: Duration::from_millis(50), max_bytes: 4 << 20 },
         unknown_events: UnknownEvents::DeadLetter,
+        backfill_url: None,
+        gap_policy: GapPolicy::Warn,
         bad_events: BadEvents::Keep,
         max_wait: Duration::from_secs(3600),
         lease_timeout: Duration::from_secs(10),
