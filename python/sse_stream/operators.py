@@ -12,7 +12,7 @@ from .errors import ConfigError, SSEStreamError
 from .hooks import airflow_database, source_settings
 from .mirror import variable_name
 from .presets import load_preset
-from .probe import check_headers, safe_url
+from .probe import check_headers, check_url, safe_url
 from .processors import EventProcessor, processors_by_type, run_processor
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _CHOICES = {
     "source_kind": ("stream", "poll"),
     "unknown_events": ("dead_letter", "raw_only", "ignore"),
     "on_bad_event": ("dead_letter", "fail"),
+    "gap_policy": ("warn", "fail"),
 }
 _PROGRESS_SECONDS = 5.0
 # Far above any use, and still a number that every part of the engine can hold.
@@ -70,6 +71,11 @@ class SSEStreamOperator(BaseOperator):
         dead letters (an int), or more than this share of its events (a float below 1)
     :param max_wait_hours: how long a child may wait for its parent in ``sse_stream.waiting`` before
         it becomes a dead letter
+    :param backfill_url: the feed's REST pages, laid out as the preset's ``[stream.pages]`` says, with
+        the same filters as the stream: offsets that the stream passed over are fetched there, and
+        land exactly once; headers and client certificate go along only to the stream's own origin; None leaves them in ``sse_stream.gaps`` (templated)
+    :param gap_policy: ``warn``, or ``fail`` the run, keeping what landed, for a gap that is not
+        repaired
     :param lease_timeout_seconds: how long to wait for another run to give up the stream; by
         default the run time plus a minute
     """
@@ -80,6 +86,7 @@ class SSEStreamOperator(BaseOperator):
         "postgres_conn_id",
         "max_events_per_run",
         "timeout_seconds",
+        "backfill_url",
     )
     ui_color = "#f3e6d8"
 
@@ -105,6 +112,8 @@ class SSEStreamOperator(BaseOperator):
         on_bad_event: str = "dead_letter",
         max_dead_letters: int | float | None = None,
         max_wait_hours: float = 24,
+        backfill_url: str | None = None,
+        gap_policy: str = "warn",
         lease_timeout_seconds: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -128,6 +137,8 @@ class SSEStreamOperator(BaseOperator):
         self.on_bad_event = on_bad_event
         self.max_dead_letters = max_dead_letters
         self.max_wait_hours = max_wait_hours
+        self.backfill_url = backfill_url
+        self.gap_policy = gap_policy
         self.lease_timeout_seconds = lease_timeout_seconds
         self._stop: StopFlag | None = None
         # What is wrong already is said when the DAG is parsed; templates are checked at start.
@@ -203,11 +214,17 @@ class SSEStreamOperator(BaseOperator):
             "unknown_events": self.unknown_events,
             "on_bad_event": self.on_bad_event,
             **self._dead_letter_limit(),
+            "backfill_url": self._twin(),
+            "gap_policy": self.gap_policy,
             "max_wait_seconds": self.max_wait_hours * 3600,
             "lease_timeout_seconds": lease,
             "progress_seconds": _PROGRESS_SECONDS,
             "run": identity(context),
         }
+
+    def _twin(self) -> str | None:
+        url = self.backfill_url
+        return None if url is None else check_url(url, "backfill_url")
 
     def _dead_letter_limit(self) -> dict[str, Any]:
         if self.max_dead_letters is None:
@@ -297,6 +314,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_wait_hours": (_is_positive, "a positive number of hours"),
     "idle_timeout_seconds": (_is_positive_or_none, "a positive number of seconds or None"),
     "lease_timeout_seconds": (_is_positive_or_none, "a positive number of seconds or None"),
+    "backfill_url": (_is_name_or_none, "a text of printable characters or None"),
     "stream": (_is_name_or_none, "a text of printable characters or None"),
     "offset_variable": (_is_name_or_none, "a text of printable characters or None"),
 }

@@ -157,6 +157,16 @@ def test_bad_events_follow_the_policy(engine: Engine) -> None:
     assert engine.config["max_dead_letter_share"] == 0.05
 
 
+def test_gaps_are_fetched_where_a_twin_is_named(engine: Engine) -> None:
+    _operator().execute({})
+    assert (engine.config["backfill_url"], engine.config["gap_policy"]) == (None, "warn")
+    _operator(backfill_url="http://source:8000/events", gap_policy="fail").execute({})
+    assert engine.config["backfill_url"] == "http://source:8000/events"
+    assert engine.config["gap_policy"] == "fail"
+    with pytest.raises(AirflowFailException, match="backfill_url is not an http"):
+        _operator(backfill_url="source/events").execute({})
+
+
 def test_the_result_holds_the_originals_four_and_more(engine: Engine) -> None:
     result = _operator().execute({})
     assert {
@@ -225,6 +235,9 @@ def test_none_is_no_limit_also_as_rendered_text(engine: Engine) -> None:
         ("headers", ["X: 5"]),
         ("unknown_events", "drop"),
         ("on_bad_event", "skip"),
+        ("gap_policy", "ignore"),
+        ("backfill_url", ""),
+        ("backfill_url", 5),
         ("max_dead_letters", -1),
         ("max_dead_letters", 1.0),
         ("max_dead_letters", True),

@@ -18,6 +18,11 @@ use crate::store::Offset;
 /// Failed requests in a row after which this run leaves the twin alone.
 const MOST_FAILURES: u32 = 3;
 
+/// Scheme, host and port of an address, as written.
+fn origin(url: &str) -> String {
+    url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/").to_ascii_lowercase()
+}
+
 /// Fetches what lies in open gaps, each offset at most once per run.
 pub(crate) struct Backfill {
     pages: Pages,
@@ -56,6 +61,11 @@ impl Backfill {
         let mut twin = config.source.clone();
         twin.url.clone_from(url);
         twin.last_event_id = None;
+        if origin(url) != origin(&config.source.url) {
+            // What the caller gave for the stream is for its host alone.
+            twin.headers.clear();
+            (twin.tls.client_cert, twin.tls.client_key) = (None, None);
+        }
         let stream = &config.preset.stream;
         Ok(Some(Self {
             pages: Pages::at(config, twin, 0)?,

@@ -32,7 +32,8 @@ pub struct RunConfig {
     /// What a bad event means for the run.
     pub bad_events: BadEvents,
     /// Where the feed's REST twin answers, laid out as the preset's `[stream.pages]` says: gaps are
-    /// fetched there. It is asked with the source's headers.
+    /// fetched there. The source's headers and client certificate go along only to the source's
+    /// own origin.
     pub backfill_url: Option<String>,
     /// What a gap means for the run.
     pub gap_policy: GapPolicy,

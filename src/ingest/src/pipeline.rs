@@ -54,7 +54,7 @@ const TOUCH_EVERY: Duration = Duration::from_millis(900);
 /// too, the stored offset says exactly what stands, and the next run goes on from there.
 pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<Report, Error> {
     let opened = tokio::select! {
-        opened = open(&config, &host, &stop) => opened?,
+        opened = Box::pin(open(&config, &host, &stop)) => opened?,
         () = overdue(&stop) => None,
     };
     let Some(store) = opened else {
@@ -63,13 +63,13 @@ pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<R
 
     let mut pipeline = Pipeline::new(config, store, host.clone(), stop.clone())?;
     let ended = tokio::select! {
-        ended = pipeline.drive() => ended,
+        ended = Box::pin(pipeline.drive()) => ended,
         () = overdue(&stop) => {
             tracing::warn!("stop was asked for and the database did not answer in time; giving the connection up");
             Ok(StopReason::Stopped)
         }
     };
-    pipeline.finish(ended, &host, &stop).await
+    Box::pin(pipeline.finish(ended, &host, &stop)).await
 }
 
 async fn overdue(stop: &Stop) {

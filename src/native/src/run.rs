@@ -80,6 +80,7 @@ fn as_json(report: &Report) -> serde_json::Value {
         "resumed": report.resumed,
         "ignored": report.ignored,
         "gaps": report.gaps,
+        "gaps_repaired": report.gaps_repaired,
         "bytes": report.bytes,
         "first_offset": report.first_offset,
         "last_offset": report.last_offset,

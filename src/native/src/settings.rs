@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ingest::{
-    BadEvents, BatchConfig, DatabaseConfig, Limits, MaxDeadLetters, Preset, RunConfig, RunIdentity,
-    SourceKind, UnknownEvents,
+    BadEvents, BatchConfig, DatabaseConfig, GapPolicy, Limits, MaxDeadLetters, Preset, RunConfig,
+    RunIdentity, SourceKind, UnknownEvents,
 };
 use pyo3::PyResult;
 use serde::Deserialize;
@@ -44,6 +44,10 @@ pub(crate) struct Settings {
     max_dead_letters: Option<u64>,
     #[serde(default)]
     max_dead_letter_share: Option<f64>,
+    #[serde(default)]
+    backfill_url: Option<String>,
+    #[serde(default)]
+    gap_policy: OnGap,
     #[serde(default = "day")]
     max_wait_seconds: f64,
     #[serde(default = "minute")]
@@ -100,6 +104,14 @@ enum Unknown {
 enum OnBadEvent {
     #[default]
     DeadLetter,
+    Fail,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum OnGap {
+    #[default]
+    Warn,
     Fail,
 }
 
@@ -177,6 +189,11 @@ impl Settings {
                 Unknown::Ignore => UnknownEvents::Ignore,
             },
             bad_events,
+            backfill_url: self.backfill_url,
+            gap_policy: match self.gap_policy {
+                OnGap::Warn => GapPolicy::Warn,
+                OnGap::Fail => GapPolicy::Fail,
+            },
             max_wait: seconds("max_wait_seconds", self.max_wait_seconds)?,
             lease_timeout: seconds("lease_timeout_seconds", self.lease_timeout_seconds)?,
             progress_every: seconds("progress_seconds", self.progress_seconds)?,

@@ -31,6 +31,7 @@ struct Asked {
     /// Path and query.
     target: String,
     last_event_id: Option<String>,
+    authorized: bool,
 }
 
 /// A server that answers each request with what a function makes of it, and closes.
@@ -79,11 +80,13 @@ fn read_request(socket: &TcpStream) -> Asked {
     let mut asked = Asked {
         target: first.split(' ').nth(1).unwrap_or_default().to_owned(),
         last_event_id: None,
+        authorized: false,
     };
     for line in lines.take_while(|line| !line.is_empty()) {
         if let Some(id) = line.to_ascii_lowercase().strip_prefix("last-event-id:") {
             asked.last_event_id = Some(id.trim().to_owned());
         }
+        asked.authorized |= line.to_ascii_lowercase().starts_with("authorization: bearer");
     }
     asked
 }
@@ -448,4 +451,27 @@ async fn a_notice_about_sparse_offsets_is_an_upper_bound() {
     assert_eq!((report.gaps, report.gaps_repaired, report.position), (1, 1, 12));
     assert_eq!(ledger(&db).await, ["2..9 in_band repaired"]);
     assert_visits(&db, [1, 4, 8, 12]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_the_stream_reach_no_twin_elsewhere() {
+    for elsewhere in [false, true] {
+        let db = Db::new().await;
+        let feed = || {
+            Server::start(|asked| match asked.last_event_id.as_deref() {
+                _ if asked.target.starts_with("/events") => page("one", &[1, 2, 3], asked),
+                Some("0") => stream("", &[1, 3]),
+                _ => NOTHING_MORE.into(),
+            })
+        };
+        let (source, other) = (feed(), feed());
+        let twin = if elsewhere { &other } else { &source };
+        let mut settings = settings(&db, &Script::serve(true), Some(twin));
+        settings.source.url = source.url("stream");
+        settings.source.headers = vec![("Authorization".into(), "Bearer t0ken".into())];
+        assert_eq!(run(settings).await.unwrap().gaps_repaired, 1);
+        let pages = twin.asked().into_iter().filter(|asked| asked.target.starts_with("/events"));
+        assert!(pages.map(|asked| asked.authorized).eq([!elsewhere]));
+        assert!(source.asked()[0].authorized);
+    }
 }
