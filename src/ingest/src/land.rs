@@ -89,6 +89,8 @@ struct Findings {
 pub(crate) enum Past<'a> {
     /// Those at or below this offset and in no open gap, and those without an offset.
     UpTo(i64, &'a OpenGaps),
+    /// All: the caller knows that they have landed once.
+    Everything,
     /// None: the caller knows that these events are new.
     Nothing,
 }
@@ -99,6 +101,7 @@ impl Past<'_> {
             Self::UpTo(high_water, open) => {
                 id.is_none_or(|id| id <= high_water && !open.contains(id))
             }
+            Self::Everything => true,
             Self::Nothing => false,
         }
     }

@@ -202,7 +202,7 @@ impl Work<'_> {
             let (mut batch, tried) = self.decode(letters, &mut done);
             // Rows without a key cannot be recognised, so they come with the first landing only.
             let past = match letters.first() {
-                Some(letter) if letter.landed_before => Past::UpTo(i64::MAX),
+                Some(letter) if letter.landed_before => Past::Everything,
                 _ => Past::Nothing,
             };
             let settled = self.settler.settle(&mut batch, past).await?;
