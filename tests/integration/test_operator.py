@@ -269,6 +269,15 @@ def test_the_dag_runs_green_and_a_broken_rule_turns_it_red(
     assert restaurant.one("select count(*) from analytics.daily_sales") > 0
     _, shown = _airflow(airflow_home, {}, "variables", "get", "restaurant_stream_offset")
     assert shown.splitlines()[-1] == str(restaurant.one("select position from sse_stream.offsets"))
+    (history,) = restaurant.run(
+        "select dag_id, task_id, run_id like 'manual_%', try_number, log_url like 'http%',"
+        " ended_at > started_at, events > 0, rows > 0, bytes > 0, stop_reason, error"
+        " from sse_stream.runs"
+    )
+    who = ("restaurant_realtime_stream", "realtime_stream_processor")
+    assert history[:2] == who
+    assert (*history[2:3], *history[4:9]) == (True,) * 6
+    assert (history[3] >= 0, *history[9:]) == (True, "deadline", None)
 
     restaurant.run(
         "update analytics.payments set amount = amount + 5 where payment_id ="
@@ -280,6 +289,24 @@ def test_the_dag_runs_green_and_a_broken_rule_turns_it_red(
     assert "payment_total_mismatch" in output
     # The run is red, and yet ingestion went on.
     assert counts(restaurant)[0] > landed
+
+
+def test_dead_letters_are_replayed_by_their_dag(
+    airflow_home: Path, generator: Generator, restaurant: Database, variables: dict[str, str]
+) -> None:
+    until(lambda: generator.health()["last_offset"] > 500)
+    restaurant.run("alter table analytics.order_items add constraint few check (qty < 2) not valid")
+    dead = run(generator, max_events_per_run=500)["dead_letters"]
+    restaurant.run("alter table analytics.order_items drop constraint few")
+    chosen = json.dumps({"reasons": ["out_of_range"], "event_types": None, "fail_if_left": True})
+    code, output = _airflow(
+        airflow_home, {}, "dags", "test", "restaurant_dead_letters", "--conf", chosen
+    )
+    assert code == 0, output
+    assert dead > 0
+    assert f"{dead} letters: {dead} landed" in output
+    rows = restaurant.run("select state, count(*) from sse_stream.dead_letters group by 1")
+    assert rows == [("replayed", dead)]
 
 
 def test_retention_runs(airflow_home: Path, generator: Generator, restaurant: Database) -> None:
