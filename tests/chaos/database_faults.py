@@ -10,12 +10,13 @@ from contextlib import suppress
 
 import psutil
 
-from chaos.scene import ANY_MOMENT, Kind, Scene
+from chaos.scene import ANY_MOMENT, Kind, MissedError, Scene
 from chaos.wire import Session
 
 BROKE = r"WARNING.*connecting to the database again|cannot connect to|did not answer in time"
 # Longer than any run waits for the answer to its last COMMIT.
 HANG_SECONDS = 120.0
+FULL_SECONDS = 20.0
 FULL = r"WARNING.*No space left on device"
 RESUMES = r"INFO.*starting after offset"
 
@@ -127,9 +128,13 @@ def _read_only(scene: Scene) -> None:
 
 def _fill_disk(scene: Scene) -> None:
     scene.struck()
-    with scene.world.full_disk():
-        # The transaction that is under way may have taken its room already.
-        scene.await_line(FULL)
+    with scene.world.full_disk() as fill:
+        # The transaction that is under way has its room already, and gives it back at its end.
+        until = time.monotonic() + FULL_SECONDS
+        while not scene.await_line(FULL, 0.05):
+            if time.monotonic() > until:
+                raise MissedError("nobody noticed that the disk was full")
+            fill()
         time.sleep(scene.entry.seconds)
     scene.over()
 

@@ -233,14 +233,23 @@ class World:
             yield connection
 
     @contextmanager
-    def full_disk(self) -> Iterator[None]:
-        """Leave no room where the engine's session stages its rows."""
+    def full_disk(self) -> Iterator[Callable[[], None]]:
+        """Leave no room where the engine's session stages its rows.
+
+        The function that it gives takes what has become free again since.
+        """
         ballast = self._disk / "ballast"
-        with ballast.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(1 << 16))
-        yield
-        ballast.unlink()
+
+        def fill() -> None:
+            with ballast.open("ab", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(bytes(1 << 14))
+
+        try:
+            fill()
+            yield fill
+        finally:
+            ballast.unlink()
 
     def _mount_small_disk(self) -> None:
         """Give temporary tables a file system of their own, which can really be full."""
