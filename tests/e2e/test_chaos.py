@@ -45,8 +45,8 @@ def test_a_short_run_loses_and_doubles_nothing() -> None:
     assert done.returncode == 0, done.stdout[-6000:]
     table = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
     names = {cells[1].strip() for cells in table}
-    # Only root may mount the small file system that gets full.
-    assert names >= {kind for kind in KINDS if kind != "disk full" or os.geteuid() == 0}
+    # Where no small file system could be mounted, the output says so.
+    assert names >= {kind for kind in KINDS if f"left out: {kind}" not in done.stdout}
 
 
 def test_the_schedule_follows_from_the_seed_alone() -> None:
