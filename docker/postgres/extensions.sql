@@ -1,4 +1,4 @@
--- Extensions, connected to restaurant_analytics as a superuser. Only those the server offers: some
+-- Extensions and what only a superuser can take away, connected to restaurant_analytics as a superuser. Only those the server offers: some
 -- builds come without contrib, and nothing in the schema depends on one.
 --
 -- pg_trgm serves searches for parts of item names. pg_stat_statements is made only where the server
@@ -16,3 +16,6 @@ begin
     end if;
 end
 $$;
+
+-- Otherwise a role that may only read could fill the disk with large objects.
+revoke execute on function lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) from public;

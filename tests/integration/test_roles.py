@@ -55,6 +55,8 @@ SECRETS = [
     "select pg_ls_logdir()",
     "select * from pg_largeobject",
     "select lo_import('/etc/passwd')",
+    "set default_transaction_read_only to off; select lo_from_bytea(0, 'mine')",
+    "set default_transaction_read_only to off; select lo_create(0)",
     "select umoptions from pg_user_mapping",
     "copy (select 1) to '/tmp/role-was-here'",
     "copy (select 1) to program 'true'",

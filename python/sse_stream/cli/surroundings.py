@@ -6,7 +6,6 @@ Both are only looked at, and what is not known is said to be unknown.
 from __future__ import annotations
 
 import argparse
-import base64
 import getpass
 import os
 import socket
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from sse_stream.errors import ConfigError
+from sse_stream.hooks import airflow_source
 from sse_stream.mirror import variable_name
 from sse_stream.probe import UnhealthyError, check_url, derive_health_url, fetch_health, safe_url
 
@@ -29,8 +28,6 @@ __all__ = [
     "look_at_variable",
     "person",
 ]
-
-_SCHEMES = {"http", "https"}
 
 
 @dataclass(frozen=True)
@@ -86,9 +83,11 @@ def look_at_source(options: argparse.Namespace) -> Source:
         ConfigError: it is named wrongly.
     """
     headers: dict[str, str] = {}
+    tls: dict[str, Any] = {}
     url = options.source_url
     if url is None and options.source_conn:
-        url, headers = _connection_address(options.source_conn)
+        tls = airflow_source(options.source_conn, "/")
+        url, headers = tls.pop("url"), tls.pop("headers")
     health_url = options.health_url or (url and _health_url(check_url(url, "--source-url")))
     if health_url is None:
         if url is None:
@@ -97,7 +96,7 @@ def look_at_source(options: argparse.Namespace) -> Source:
         return Source(url=safe_url(url), unknown=why)
     shown = safe_url(url or health_url)
     try:
-        health = fetch_health(check_url(health_url, "--health-url"), headers=headers)
+        health = fetch_health(check_url(health_url, "--health-url"), headers=headers, tls=tls)
     except UnhealthyError as error:
         return Source(url=shown, unknown=str(error))
     head = _whole(health, "last_offset")
@@ -145,27 +144,6 @@ def _health_url(url: str) -> str | None:
     if parts.path in ("", "/"):
         return urlunsplit(parts._replace(path="/health", query="", fragment=""))
     return url if parts.path.endswith("/health") else derive_health_url(url)
-
-
-def _connection_address(conn_id: str) -> tuple[str, dict[str, str]]:
-    from sse_stream._airflow import get_connection
-
-    conn: Any = get_connection(conn_id)
-    host = conn.host or ""
-    if "://" not in host:
-        kinds = (conn.schema, conn.conn_type)
-        scheme = next((kind for kind in kinds if kind in _SCHEMES), "http")
-        host = f"{scheme}://{host}{f':{conn.port}' if conn.port else ''}"
-    headers: dict[str, str] = {}
-    if conn.login:
-        login = f"{conn.login}:{conn.password or ''}".encode()
-        headers["Authorization"] = "Basic " + base64.b64encode(login).decode()
-    try:
-        return check_url(host, f"host of connection {conn_id!r}"), headers
-    except ConfigError:
-        raise ConfigError(
-            f"connection {conn_id!r} has no host that makes an http:// or https:// URL"
-        ) from None
 
 
 def _whole(health: Mapping[str, Any], name: str) -> int | None:

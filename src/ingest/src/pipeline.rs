@@ -617,6 +617,15 @@ impl Pipeline {
         stop: &Stop,
     ) -> Result<Report, Error> {
         self.report.execution_time = self.started.elapsed();
+        let by_source = ended.as_ref().is_err_and(|error| error.kind() != ErrorKind::Database)
+            && !stop.is_set();
+        if by_source && self.job.is_some() {
+            // What is being committed stands and counts, and the books want their line closed.
+            let settled = tokio::time::timeout(COMMIT_PATIENCE, self.finish_job()).await;
+            if let Ok(Err(error)) = settled {
+                tracing::warn!("{error}");
+            }
+        }
         if let Some(job) = self.job.take() {
             job.abort();
         }

@@ -1,9 +1,11 @@
 //! How a run starts, stops and resumes.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ingest::{Host, Stop};
+use ingest::{ErrorKind, Host, Stop};
 
 use crate::support::{Db, PRESET, Script, config, eventually, land, run, run_with};
 
@@ -239,6 +241,27 @@ async fn each_run_leaves_its_line_in_the_history() {
         db.one("select stream, run_id, events, rows, stop_reason, error is null, ended_at is not null from sse_stream.runs").await,
         "shop|r1|4|8|end_of_stream|t|t"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_the_source_ends_at_once_closes_its_line_too() {
+    let db = Db::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut request = [0; 1024];
+            let _ = socket.read(&mut request);
+            let _ = socket.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    for _ in 0..10 {
+        let mut config = config(&db, &Script::serve(true));
+        config.source = sse::ClientConfig::new(format!("http://{address}/stream"));
+        assert_eq!(run(config).await.unwrap_err().kind(), ErrorKind::SourceRejected);
+    }
+    let left = "select count(*) filter (where ended_at is null), count(error) from sse_stream.runs";
+    assert_eq!(db.one(left).await, "0|10");
 }
 
 /// A mirror that a test can look at and change.
