@@ -332,7 +332,8 @@ async fn a_replay_that_dies_leaves_its_page_open_and_the_next_lands_it_once() {
     eventually("inserting", async || db.one(&format!("select count(*) {blocked}")).await == "1")
         .await;
     // Another replay does not wait for these letters, nor take them.
-    assert_eq!(replay(&db, open()).await.letters, 0);
+    let other = tokio::time::timeout(Duration::from_secs(10), replay(&db, open())).await;
+    assert_eq!(other.expect("it waits for nobody").letters, 0);
     db.run(&format!("select pg_terminate_backend(pid) {blocked}")).await;
     assert_eq!(dying.await.unwrap().unwrap_err().kind(), ErrorKind::Database);
     blocker.batch_execute("rollback").await.unwrap();
@@ -342,6 +343,39 @@ async fn a_replay_that_dies_leaves_its_page_open_and_the_next_lands_it_once() {
     );
     assert_eq!(replay(&db, open()).await.landed, 30);
     assert_eq!(db.one("select count(*) from shop.items").await, "30");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_was_settled_since_it_was_chosen_is_left_alone() {
+    let (db, _) = many_letters(505, false).await;
+    let locks = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    // The first page waits for somebody's row, so that there is time to stand in the second's way:
+    // behind its choice of letters, before it takes them.
+    let row = Db::new_session(&db).await;
+    row.batch_execute(
+        "begin; insert into shop.items (item_id, order_id, name, qty) values (7, 1, 'x', 1)",
+    )
+    .await
+    .unwrap();
+    let (database, asked) = (db.config(), asked(open()));
+    let replaying = tokio::spawn(async move {
+        ingest::replay(&database, &asked, Arc::new(NoHost), &Stop::default()).await
+    });
+    eventually("first page waits", async || db.one(locks).await == "1").await;
+    let room = Db::new_session(&db).await;
+    let closing = tokio::spawn(async move {
+        room.batch_execute("begin; lock table sse_stream.waiting").await.unwrap();
+        room
+    });
+    eventually("queued", async || db.one(locks).await == "2").await;
+    row.batch_execute("rollback").await.unwrap();
+    let room = closing.await.unwrap();
+    eventually("second page waits", async || db.one(locks).await == "1").await;
+    db.run("update sse_stream.dead_letters set state = 'discarded' where state = 'open'").await;
+    room.batch_execute("rollback").await.unwrap();
+    assert_eq!(replaying.await.unwrap().unwrap().letters, 500);
+    assert_eq!(db.one("select count(*) from shop.items").await, "500");
 }
 
 #[tokio::test(flavor = "multi_thread")]
