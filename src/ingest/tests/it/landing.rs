@@ -85,6 +85,22 @@ async fn repetitions_and_replays_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_source_sends_again_in_the_same_run_lands_once() {
+    let db = Db::new().await;
+    let source = Script::serve(false);
+    let visit = |n| format!("id: {n}\nevent: visit\ndata: {{\"visit\":{n}}}\n\n");
+    let first = [("visit", r#"{"visit":1}"#), ("visit", r#"{"visit":2}"#)];
+    source.add_then(&first, &[visit(1), visit(2), visit(3)].concat());
+    let mut config = config(&db, &source);
+    config.batch.events = 1;
+    config.batch.max_bytes = 1;
+    config.limits.max_events = Some(5);
+    let report = run(config).await.unwrap();
+    assert_eq!((report.duplicates, report.dead_letters, report.position), (2, 0, 3));
+    assert_eq!(db.list("select visit_id from shop.visits order by 1").await, ["1", "2", "3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_ends_early_brings_no_old_value_back() {
     let db = Db::new().await;
     let level = |n| format!(r#"{{"sku":"a","level":{n}}}"#);
@@ -378,6 +394,25 @@ async fn an_event_that_only_an_insert_refuses_is_found_in_few_attempts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_check_refuses_is_known_before_anything_is_inserted() {
+    let db = Db::new().await;
+    db.run(COUNTED).await;
+    let item = |n| {
+        let qty = i32::from(n % 8 != 0);
+        format!(r#"{{"item":{n},"order":1,"name":"Tea","qty":{qty}}}"#)
+    };
+    let items: Vec<String> = (0..400).map(item).collect();
+    let mut events = vec![ORDER];
+    events.extend(items.iter().map(|item| ("item", item.as_str())));
+    let report = land(&db, &script(&events)).await;
+    assert_eq!((report.dead_letters, report.rows["shop.items"]), (50, 350));
+    let codes = "select distinct reason_code from sse_stream.dead_letters";
+    assert_eq!(db.one(codes).await, "out_of_range");
+    // A bad event costs its neighbours nothing, however many there are.
+    assert_eq!(db.one("select last_value from shop.attempts").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_constraint_that_is_checked_late_costs_its_event_alone() {
     let db = Db::new().await;
     db.run(
@@ -401,4 +436,6 @@ async fn a_payment_that_is_refused_does_not_travel_with_its_order() {
     assert_eq!((report.events_processed, report.dead_letters), (5, 2));
     assert_eq!(db.dead().await, ["2|conflict|1", "4|conflict|1"]);
     assert_eq!(db.one("select total from shop.orders").await, "12.50");
+    // Nor was it there for a moment.
+    assert_eq!(db.list("select what from shop.changes").await, ["INSERT orders"]);
 }

@@ -161,20 +161,20 @@ async fn rows_without_a_key_land_once_although_their_event_waited() {
     }
 }
 
+/// Refused by a trigger, which only an insert can find out.
+const NONE: (&str, &str) = ("item", r#"{"item":12,"order":1,"name":"none","qty":1}"#);
+const REFUSE_NONE: &str = "
+    create function shop.refuse() returns trigger language plpgsql as $$ begin
+        if new.name = 'none' then raise exception 'no such thing'; end if; return new; end $$;
+    create trigger items_refuse before insert on shop.items
+        for each row execute function shop.refuse()";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_event_that_turns_out_bad_costs_only_itself() {
     let db = Db::new().await;
-    // Refused by a trigger, which only an insert can find out.
-    db.run(
-        "create function shop.refuse() returns trigger language plpgsql as $$ begin
-             if new.name = 'none' then raise exception 'no such thing'; end if; return new; end $$;
-         create trigger items_refuse before insert on shop.items
-             for each row execute function shop.refuse()",
-    )
-    .await;
-    let none = ("item", r#"{"item":12,"order":1,"name":"none","qty":1}"#);
+    db.run(REFUSE_NONE).await;
     let other = ("item", r#"{"item":11,"order":1,"name":"Cake","qty":1}"#);
-    let source = Script::of(&[ITEM, none, other]);
+    let source = Script::of(&[ITEM, NONE, other]);
     land(&db, &source).await;
     source.add(&[ORDER]);
     let report = land(&db, &source).await;
@@ -205,4 +205,44 @@ async fn thousands_wait_and_land_in_pages() {
     source.add(&[ORDER]);
     assert_eq!(land(&db, &source).await.resumed, 2500);
     assert_eq!(db.one("select count(*) from shop.items").await, "2500");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_was_parted_from_its_parent_still_lands_with_the_batch() {
+    let db = Db::new().await;
+    db.run(REFUSE_NONE).await;
+    // The batch is halved to find the bad one; the halves land one after the other.
+    let report = land(&db, &Script::of(&[ITEM, NONE, ORDER])).await;
+    assert_eq!((report.events_processed, report.dead_letters), (3, 1));
+    assert_eq!((report.waiting, report.resumed), (2, 1));
+    assert_eq!(db.list("select item_id from shop.items").await, ["11"]);
+    assert!(db.waiting().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_in_two_epochs_is_filed_under_its_own() {
+    let db = Db::new().await;
+    db.run(REFUSE_NONE).await;
+    let source = Script::of(&[NONE]);
+    land(&db, &source).await;
+    source.begin("two", &[NONE, ITEM]);
+    assert_eq!(land(&db, &source).await.waiting, 2);
+    source.add(&[ORDER]);
+    let report = land(&db, &source).await;
+    assert_eq!((report.resumed, report.dead_letters), (1, 2));
+    let letters = "select epoch, event_offset, reason_code from sse_stream.dead_letters order by 1";
+    assert_eq!(db.list(letters).await, ["one|1|constraint", "two|1|constraint"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raw_row_without_a_key_stands_once_although_its_event_waited() {
+    let db = Db::new().await;
+    let preset = format!(
+        "{PRESET}\n[[route]]\nevent = \"*\"\ntable = \"shop.visits\"\nmode = \"append\"\ncolumns = {{ visit_id = \"$id\" }}\n"
+    );
+    let source = Script::of(&[ITEM]);
+    assert_eq!(run(with_preset(&db, &source, &preset)).await.unwrap().waiting, 1);
+    source.add(&[ORDER]);
+    assert_eq!(run(with_preset(&db, &source, &preset)).await.unwrap().resumed, 1);
+    assert_eq!(db.list("select visit_id from shop.visits order by 1").await, ["1", "2"]);
 }
