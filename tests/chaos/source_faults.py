@@ -15,6 +15,8 @@ SILENT_SECONDS = 45.0
 ASKED_AGAIN_SECONDS = 60.0
 
 GONE = r"WARNING.*source: .*trying again in"
+# The run's deadline may come before its patience ends; the next run asks anew.
+SILENT = r"WARNING.*no byte for 30|INFO.*run ended \(deadline\)"
 REFUSED = r"ERROR.*failed for good: SourceRejectedError"
 
 
@@ -129,6 +131,6 @@ KINDS = [
     Kind("redirect loop", _redirect, REFUSED + ".*redirected more than", 1),
     Kind("endless line", _endless, f"too_large|{GONE}", 1),
     Kind("slow drip", _drip, r"INFO.*events committed", 1, seconds=(2, 5)),
-    Kind("silence without closing", _silence, r"WARNING.*no byte for 30", 0, slow=True),
+    Kind("silence without closing", _silence, SILENT, 0, slow=True),
     Kind("source killed", _kill, GONE, 2, seconds=(0.2, 2)),
 ]
