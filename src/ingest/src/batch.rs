@@ -41,6 +41,8 @@ pub(crate) struct Gap {
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) id: Option<i64>,
+    /// The highest id before it in the batch: a source may go back and send events again.
+    pub(crate) peak: Option<i64>,
     /// The id as the source wrote it, the type and the data, in [`Batch::text`].
     source_id: Range<usize>,
     event_type: Range<usize>,
@@ -111,7 +113,8 @@ impl Batch {
         let (source_id, event_type, data) =
             (keep(source_id), keep(event_type.as_bytes()), keep(data));
         let decided = fate != Fate::Pending;
-        self.events.push(Event { id, source_id, event_type, data, fate, decided });
+        let peak = self.highest();
+        self.events.push(Event { id, peak, source_id, event_type, data, fate, decided });
     }
 
     /// Drops an event and all behind it, for another attempt at those before. The run cannot go on
@@ -137,6 +140,11 @@ impl Batch {
         for event in self.events.iter_mut().filter(|event| !event.decided) {
             event.fate = Fate::Pending;
         }
+    }
+
+    /// The highest id in the batch.
+    pub(crate) fn highest(&self) -> Option<i64> {
+        self.events.last().and_then(|event| event.peak.max(event.id))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

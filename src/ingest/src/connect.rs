@@ -12,8 +12,11 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use tls::{Mode, Tls};
+
+/// From the first packet to the end of the login, where the connection names no time of its own.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where and how to reach the database. Its `Debug` shows no password.
 #[derive(Clone)]
@@ -109,7 +112,7 @@ impl DatabaseConfig {
             config.application_name("sse_stream");
         }
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(Duration::from_secs(10));
+            config.connect_timeout(CONNECT_TIMEOUT);
         }
         // A peer that has gone without a word is noticed in half a minute, not in hours.
         config.keepalives_idle(Duration::from_secs(10));
@@ -137,7 +140,19 @@ impl DatabaseConfig {
         };
         let mut refused = None;
         for mode in attempts {
-            match self.open(*mode).await? {
+            // The driver's own limit ends with the TCP handshake; a hung server would hold us for ever.
+            let limit = self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+            let opened = tokio::time::timeout(limit, self.open(*mode)).await.map_err(|_| {
+                let seconds = limit.as_secs();
+                Error::new(
+                    ErrorKind::Database,
+                    format!(
+                        "cannot connect to {}: no answer within {seconds} s; see that it is up",
+                        self.place()
+                    ),
+                )
+            })?;
+            match opened? {
                 Ok(session) => return Ok(session),
                 Err(error) if tls::is_refusal(&error) => refused = refused.or(Some(error)),
                 Err(error) => return Err(self.failure(error)),

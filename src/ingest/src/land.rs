@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, Statement};
 
-use crate::batch::{Batch, Fate, Missing, Row};
+use crate::batch::{Batch, Event, Fate, Missing, Row};
 use crate::catalog::{Catalog, Route};
 use crate::decode::Reason;
 use crate::error::Error;
@@ -87,7 +87,8 @@ struct Findings {
 /// Which events may have landed before; only key-less routes need to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Past<'a> {
-    /// Those at or below this offset and in no open gap, and those without an offset.
+    /// Those at or below this offset, or an earlier one of the batch, and in no open gap; and those
+    /// without an offset.
     UpTo(i64, &'a OpenGaps),
     /// All: the caller knows that they have landed once.
     Everything,
@@ -96,11 +97,11 @@ pub(crate) enum Past<'a> {
 }
 
 impl Past<'_> {
-    fn knows(self, id: Option<i64>) -> bool {
+    fn knows(self, event: &Event) -> bool {
         match self {
-            Self::UpTo(high_water, open) => {
-                id.is_none_or(|id| id <= high_water && !open.contains(id))
-            }
+            Self::UpTo(high_water, open) => event.id.is_none_or(|id| {
+                (id <= high_water || Some(id) <= event.peak) && !open.contains(id)
+            }),
             Self::Everything => true,
             Self::Nothing => false,
         }

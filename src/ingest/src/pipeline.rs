@@ -180,6 +180,9 @@ impl Pipeline {
                 break reason;
             }
             self.start_job();
+            // A job that started has made room: events that came already must not be forgotten with
+            // a connection that ends now.
+            self.take_in();
             if let Some(reason) = self.wait().await? {
                 break reason;
             }

@@ -375,7 +375,7 @@ impl Store {
         self.gaps = next.unwrap_or_else(|| std::mem::take(&mut self.gaps));
         self.offset.epoch = Some(batch.epoch.clone());
         self.offset.position = position;
-        self.offset.high_water = self.offset.high_water.max(position);
+        self.offset.high_water = self.high_water_with(batch).max(position);
         Ok(Some(done))
     }
 
@@ -432,13 +432,17 @@ impl Store {
                     &self.fence,
                     &batch.epoch,
                     &position,
-                    &self.offset.high_water,
+                    &self.high_water_with(batch),
                 ],
             )
             .await
             .map_err(|error| Error::database("cannot move the offset", error))?;
         self.check_fence(changed)?;
         Ok(done)
+    }
+
+    fn high_water_with(&self, batch: &Batch) -> i64 {
+        batch.highest().unwrap_or(0).max(self.offset.high_water)
     }
 
     /// Locks the offset row, which proves that the stream is still ours.

@@ -48,7 +48,7 @@ impl Lander {
                     continue;
                 }
                 if prepared.route.mode == Mode::Append {
-                    if past.knows(event.id) {
+                    if past.knows(event) {
                         out.old.insert(row.event);
                     }
                     continue;

@@ -31,7 +31,7 @@ impl Lander {
         let known = if keyed.clone().next().is_some() {
             keyed.all(is_old)
         } else {
-            past.knows(batch.events[event].id)
+            past.knows(&batch.events[event])
         };
         if known {
             return Ok(Fate::Duplicate);

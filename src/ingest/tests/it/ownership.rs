@@ -24,7 +24,8 @@ async fn the_next_run_waits_and_takes_over_at_once() {
     let ended = Instant::now();
     source.add(&[("visit", r#"{"visit":2}"#)]);
     let report = second.await.unwrap().unwrap();
-    assert!(ended.elapsed() < Duration::from_secs(1), "{:?}", ended.elapsed());
+    // A tenth of a second on a quiet machine.
+    assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
     assert_eq!((report.first_offset, report.events_processed), (Some(2), 1));
     assert_eq!(db.one("select fence, owner from sse_stream.offsets").await, "2|test");
 }

@@ -264,6 +264,44 @@ async fn a_run_that_the_source_ends_at_once_closes_its_line_too() {
     assert_eq!(db.one(left).await, "0|10");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_accepts_and_says_nothing_is_given_up() {
+    let db = Db::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || listener.incoming().flatten().collect::<Vec<_>>());
+    let mut config = config(&db, &Script::serve(true));
+    let url = format!("postgresql://a:b@127.0.0.1:{port}/x?sslmode=disable&connect_timeout=1");
+    config.database = ingest::DatabaseConfig::from_url(&url).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), run(config)).await;
+    let error = ended.expect("the run does not hang").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Database);
+    assert!(error.to_string().contains("no answer within 1 s"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_without_a_key_land_once_though_the_source_goes_back_in_one_batch() {
+    let db = Db::new().await;
+    let source = Script::of(&[
+        ("visit", r#"{"visit":1}"#),
+        ("visit", r#"{"visit":2}"#),
+        ("visit", r#"{"visit":3}"#),
+    ]);
+    source.add_bare(
+        "id: 2\nevent: visit\ndata: {\"visit\":2}\n\nid: 3\nevent: visit\ndata: {\"visit\":3}\n\n",
+    );
+    land(&db, &source).await;
+    // A batch that ends below its highest offset does not forget that one.
+    source.add_bare("id: 2\nevent: visit\ndata: {\"visit\":2}\n\n");
+    db.run("update sse_stream.offsets set position = 0").await;
+    let mut config = config(&db, &source);
+    config.limits.max_events = Some(6);
+    run(config).await.unwrap();
+    assert_eq!(db.one("select position, high_water from sse_stream.offsets").await, "2|3");
+    land(&db, &source).await;
+    assert_eq!(db.list("select visit_id from shop.visits order by 1").await, ["1", "2", "3"]);
+}
+
 /// A mirror that a test can look at and change.
 #[derive(Default)]
 struct Mirror(Mutex<Option<String>>);
