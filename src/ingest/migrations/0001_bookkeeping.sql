@@ -35,6 +35,8 @@ create table sse_stream.epochs (
     shard integer not null default 0,
     epoch text not null,
     began_at timestamptz not null default now(),
+    -- The highest id committed in it when the source left it.
+    high_water bigint not null default 0,
     constraint epochs_pkey primary key (stream, shard, epoch)
 );
 

@@ -19,6 +19,9 @@ pub(crate) const BURY: &str = "
     set attempts = d.attempts + excluded.attempts, last_seen_at = now(), run_id = excluded.run_id,
         reason_code = excluded.reason_code, reason = excluded.reason,
         raw_landed = d.raw_landed or excluded.raw_landed,
+        -- One that dies when its waiting ends had not landed by an earlier replay.
+        settled_at = case when excluded.raw_landed and d.state <> 'discarded' then null
+                          else d.settled_at end,
         state = case d.state when 'replayed' then 'open' else d.state end";
 
 /// Where a batch's dead letters are filed.

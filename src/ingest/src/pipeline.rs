@@ -332,6 +332,12 @@ impl Pipeline {
             }
             self.aim();
         }
+        if !self.stop.is_set() && self.backfill.as_ref().is_some_and(Backfill::is_busy) {
+            tracing::warn!(
+                "gaps: the REST twin did not give all in the {} s after the run; the next run asks again",
+                REPAIR_GRACE.as_secs()
+            );
+        }
         while self.job.is_some() {
             self.finish_job().await?;
         }
@@ -480,15 +486,16 @@ impl Pipeline {
     /// offset 0, after what is left of the old one was committed; the response is dropped unread.
     /// False where that happened.
     async fn meet_epoch(&mut self, epoch: Option<String>) -> Result<bool, Error> {
-        let Some(epoch) = epoch else { return Ok(true) };
+        let Some(epoch) = epoch.filter(|epoch| !epoch.is_empty()) else { return Ok(true) };
         match &self.report.epoch {
             Some(known) if *known == epoch => return Ok(true),
-            Some(known) => {
+            // Without a name we have read on, so it is the same history that has one now.
+            Some(known) if !known.is_empty() => {
                 tracing::warn!(
                     "the source began a new epoch {epoch} (we stood in {known}); reading it from offset 0"
                 );
             }
-            None => {
+            _ => {
                 self.intake.name_epoch(&epoch);
                 self.report.epoch = Some(epoch);
                 return Ok(true);

@@ -81,9 +81,17 @@ const ADVANCE: &str = "
 const TOUCH: &str = "
     update sse_stream.offsets set last_heard_at = now()
     where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+// A source may come back to a history that it had left: what landed of it is known by its mark.
 const NEW_EPOCH: &str = "
+    with left_behind as (
+        update sse_stream.epochs e set high_water = greatest(e.high_water, o.high_water)
+        from sse_stream.offsets o
+        where o.stream = $1 and o.shard = $2 and o.writer = 0 and o.fence = $3
+          and e.stream = o.stream and e.shard = o.shard and e.epoch = o.epoch)
     update sse_stream.offsets
-    set epoch = $4, position = 0, high_water = 0, updated_at = now()
+    set epoch = $4, position = 0, updated_at = now(), high_water = coalesce((
+            select high_water from sse_stream.epochs
+            where stream = $1 and shard = $2 and epoch = $4), 0)
     where stream = $1 and shard = $2 and writer = 0 and fence = $3";
 const SEEK: &str = "
     update sse_stream.offsets
@@ -266,14 +274,12 @@ impl Store {
         Ok(())
     }
 
-    /// Starts a new history at offset 0.
+    /// Starts a new history, or one that the source comes back to, at offset 0.
     pub(crate) async fn begin_epoch(&mut self, epoch: &str) -> Result<(), Error> {
         self.fenced(NEW_EPOCH, Some(&epoch)).await?;
         history::note_epoch(self.client(), (&self.stream, self.shard), epoch).await?;
         self.gaps = self.read_gaps(Some(epoch)).await?;
-        self.offset.epoch = Some(epoch.to_owned());
-        self.offset.position = 0;
-        self.offset.high_water = 0;
+        self.offset = self.stored().await?.unwrap_or_default();
         Ok(())
     }
 

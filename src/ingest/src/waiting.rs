@@ -8,14 +8,24 @@ use crate::batch::{Batch, Fate, Missing};
 use crate::dead_letters::Address;
 use crate::error::Error;
 
+// An event waits or is dead, not both: a letter of it that is open (it was read again after its time
+// was over) is settled by the waiting.
 const PARK: &str = "
-    insert into sse_stream.waiting
-        (stream, shard, epoch, run_id, event_offset, source_id, event_type, parent_table,
-         parent_key, parent_id, raw)
-    select $1, $2, $3, nullif($4, ''), u.*
-    from unnest($5::bigint[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::bytea[]) u
-    on conflict (stream, shard, epoch, source_id, md5(raw)) do nothing
-    returning source_id";
+    with parked as (
+        insert into sse_stream.waiting
+            (stream, shard, epoch, run_id, event_offset, source_id, event_type, parent_table,
+             parent_key, parent_id, raw)
+        select $1, $2, $3, nullif($4, ''), u.*
+        from unnest($5::bigint[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::bytea[]) u
+        on conflict (stream, shard, epoch, source_id, md5(raw)) do nothing
+        returning source_id, raw),
+    settled as (
+        update sse_stream.dead_letters d
+        set state = 'replayed', settled_at = now(), settled_by = 'waiting again'
+        from parked p
+        where d.stream = $1 and d.shard = $2 and d.epoch = $3 and d.source_id = p.source_id
+          and md5(d.raw) = md5(p.raw) and d.state = 'open')
+    select source_id from parked";
 const COUNT: &str = "select count(*) from sse_stream.waiting where stream = $1 and shard = $2";
 const DUE: &str = "
     select waiting_id, octet_length(raw) from sse_stream.waiting
@@ -55,6 +65,8 @@ const EXPIRE: &str = "
     on conflict (stream, shard, epoch, source_id, md5(raw)) do update
     set attempts = d.attempts + 1, last_seen_at = now(), run_id = excluded.run_id,
         reason_code = excluded.reason_code, reason = excluded.reason, raw_landed = true,
+        -- It waited, so it had not landed: a replay must bring its rows without a key, too.
+        settled_at = case d.state when 'discarded' then d.settled_at end,
         state = case d.state when 'replayed' then 'open' else d.state end";
 
 /// Bounds on what is landed late in one piece.

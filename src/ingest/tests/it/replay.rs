@@ -346,6 +346,48 @@ async fn a_replay_that_dies_leaves_its_page_open_and_the_next_lands_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_and_mark_stand_together_or_not_at_all() {
+    let (db, _) = many_letters(5, false).await;
+    db.run(
+        "create function shop.refuse() returns trigger language plpgsql as
+             $$ begin raise exception 'no mark'; end $$;
+         create trigger letters_refuse before update on sse_stream.dead_letters
+             for each row when (new.state = 'replayed') execute function shop.refuse()",
+    )
+    .await;
+    let before = db.everything().await;
+    let (letters, stop) = (asked(open()), Stop::default());
+    let failed = ingest::replay(&db.config(), &letters, Arc::new(NoHost), &stop).await;
+    assert!(failed.unwrap_err().to_string().contains("no mark"));
+    assert_eq!(db.everything().await, before);
+    db.run("drop trigger letters_refuse on sse_stream.dead_letters").await;
+    assert_eq!(replay(&db, open()).await.landed, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadlock_with_somebody_else_costs_another_attempt() {
+    let (db, _) = many_letters(5, false).await;
+    let item = |n: u32| {
+        format!("insert into shop.items (item_id, order_id, name, qty) values ({n}, 1, 'x', 1)")
+    };
+    let other = Db::new_session(&db).await;
+    other.batch_execute(&format!("begin; {}", item(4))).await.unwrap();
+    let (database, asked) = (db.config(), asked(open()));
+    let replaying = tokio::spawn(async move {
+        ingest::replay(&database, &asked, Arc::new(NoHost), &Stop::default()).await
+    });
+    let waits = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("it has the first and waits for the last", async || db.one(waits).await == "1")
+        .await;
+    // Who waited first looks for a deadlock first and gives up: the replay.
+    other.batch_execute(&item(0)).await.unwrap();
+    other.batch_execute("rollback").await.unwrap();
+    assert_eq!(replaying.await.unwrap().unwrap().landed, 5);
+    assert_eq!(db.one("select count(*) from shop.items").await, "5");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_was_settled_since_it_was_chosen_is_left_alone() {
     let (db, _) = many_letters(505, false).await;
     let locks = "select count(*) from pg_stat_activity
@@ -442,4 +484,63 @@ async fn letters_are_listed_shown_and_chosen() {
     let shown = ingest::show_dead_letter(&db.config(), id).await.unwrap().unwrap();
     assert_eq!((&shown["raw"], &shown["event_type"]), (&json!("e30="), &json!("odd")));
     assert_eq!(ingest::show_dead_letter(&db.config(), -1).await.unwrap(), None);
+}
+
+/// A child whose journal has no key.
+fn with_journal() -> Replay {
+    let journal = "\n[[route]]\nevent = \"item\"\ntable = \"shop.visits\"\nmode = \"append\"\ncolumns = { visit_id = \"/item\" }\n";
+    let mut asked = asked(open());
+    asked.preset = Preset::parse(&format!("{PRESET}{journal}")).unwrap();
+    asked
+}
+
+const ITEM: (&str, &str) = ("item", r#"{"item":11,"order":1,"name":"Tea","qty":1}"#);
+const OLD: &str = "update sse_stream.waiting set first_seen_at = now() - interval '9 hours'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_event_that_waits_again_is_no_open_letter_and_lands_once() {
+    let db = Db::new().await;
+    let asked = with_journal();
+    let source = Script::of(&[ITEM]);
+    let next = || {
+        let mut config = config(&db, &source);
+        config.preset = asked.preset.clone();
+        run(config)
+    };
+    next().await.unwrap();
+    db.run(OLD).await;
+    assert_eq!(next().await.unwrap().dead_letters, 1);
+    db.run("update sse_stream.offsets set position = 0").await;
+    next().await.unwrap();
+    assert_eq!(db.waiting().await.len(), 1);
+    assert_eq!(db.list(LETTERS).await, ["1|missing_parent|replayed|1|waiting again|t"]);
+    source.add(&[ORDER]);
+    next().await.unwrap();
+    let done = replay_with(&db, &asked, Arc::new(NoHost)).await;
+    assert_eq!(done.letters, 0);
+    assert_eq!(db.list("select visit_id from shop.visits").await, ["11"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_waited_in_vain_twice_still_brings_all_its_rows() {
+    let db = Db::new().await;
+    let asked = with_journal();
+    let source = Script::of(&[ITEM]);
+    let next = || {
+        let mut config = config(&db, &source);
+        config.preset = asked.preset.clone();
+        run(config)
+    };
+    next().await.unwrap();
+    db.run(OLD).await;
+    next().await.unwrap();
+    let done = replay_with(&db, &asked, Arc::new(NoHost)).await;
+    assert_eq!(fates(&done), [0, 0, 1, 0]);
+    db.run(OLD).await;
+    next().await.unwrap();
+    db.run("insert into shop.orders (order_id, placed_at) values (1, now())").await;
+    let done = replay_with(&db, &asked, Arc::new(NoHost)).await;
+    assert_eq!(fates(&done), [1, 0, 0, 0]);
+    assert_eq!(db.list("select visit_id from shop.visits").await, ["11"]);
+    assert_eq!(db.one("select count(*) from shop.raw").await, "1");
 }

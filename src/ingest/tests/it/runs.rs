@@ -302,6 +302,37 @@ async fn rows_without_a_key_land_once_though_the_source_goes_back_in_one_batch()
     assert_eq!(db.list("select visit_id from shop.visits order by 1").await, ["1", "2", "3"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_comes_back_to_an_earlier_epoch_doubles_nothing() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    for (epoch, visits) in [("one", 1..3), ("two", 7..8), ("one", 1..4)] {
+        let visits: Vec<String> = visits.map(|n| format!(r#"{{"visit":{n}}}"#)).collect();
+        let events: Vec<(&str, &str)> =
+            visits.iter().map(|data| ("visit", data.as_str())).collect();
+        source.begin(epoch, &events);
+        land(&db, &source).await;
+    }
+    assert_eq!(db.list("select visit_id from shop.visits order by 1").await, ["1", "2", "3", "7"]);
+    let offset = "select epoch, position, high_water from sse_stream.offsets";
+    assert_eq!(db.one(offset).await, "one|3|3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_names_its_epoch_late_is_read_on() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    source.begin("", &[("visit", r#"{"visit":1}"#), ("visit", r#"{"visit":2}"#)]);
+    land(&db, &source).await;
+    source.begin(
+        "one",
+        &[("visit", r#"{"visit":1}"#), ("visit", r#"{"visit":2}"#), ("visit", r#"{"visit":3}"#)],
+    );
+    assert_eq!(land(&db, &source).await.events_processed, 1);
+    assert_eq!(db.one("select epoch, position from sse_stream.offsets").await, "one|3");
+    assert_eq!(db.list("select id from shop.raw order by 1").await, ["1", "2", "3"]);
+}
+
 /// A mirror that a test can look at and change.
 #[derive(Default)]
 struct Mirror(Mutex<Option<String>>);
