@@ -73,7 +73,8 @@ class SSEStreamOperator(BaseOperator):
         it becomes a dead letter
     :param backfill_url: the feed's REST pages, laid out as the preset's ``[stream.pages]`` says, with
         the same filters as the stream: offsets that the stream passed over are fetched there, and
-        land exactly once; headers and client certificate go along only to the stream's own origin; None leaves them in ``sse_stream.gaps`` (templated)
+        land exactly once; headers and client certificate go along only to the stream's own origin; None leaves them in ``sse_stream.gaps``.
+        They come on top of ``max_events_per_run`` (templated)
     :param gap_policy: ``warn``, or ``fail`` the run, keeping what landed, for a gap that is not
         repaired
     :param lease_timeout_seconds: how long to wait for another run to give up the stream; by

@@ -87,8 +87,8 @@ struct Findings {
 /// Which events may have landed before; only key-less routes need to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Past<'a> {
-    /// Those at or below this offset, or an earlier one of the batch, and in no open gap; and those
-    /// without an offset.
+    /// Those at or below this offset and in no open gap, those without an offset, and those whose
+    /// offset came earlier in the batch.
     UpTo(i64, &'a OpenGaps),
     /// All: the caller knows that they have landed once.
     Everything,
@@ -96,14 +96,38 @@ pub(crate) enum Past<'a> {
     Nothing,
 }
 
-impl Past<'_> {
-    fn knows(self, event: &Event) -> bool {
-        match self {
-            Self::UpTo(high_water, open) => event.id.is_none_or(|id| {
-                (id <= high_water || Some(id) <= event.peak) && !open.contains(id)
-            }),
-            Self::Everything => true,
-            Self::Nothing => false,
+/// Which events of a batch key-less routes must not take.
+struct Known<'a> {
+    past: Past<'a>,
+    /// Events whose offset came earlier in the same batch.
+    again: HashSet<usize>,
+}
+
+impl<'a> Known<'a> {
+    fn of(batch: &Batch, past: Past<'a>) -> Self {
+        let mut again = HashSet::new();
+        let goes_back = |event: &Event| event.id.is_some() && event.id <= event.peak;
+        if matches!(past, Past::UpTo(..)) && batch.events.iter().any(goes_back) {
+            let mut seen = HashSet::new();
+            let pending = |fate: &Fate| *fate == Fate::Pending;
+            for (at, event) in batch.events.iter().enumerate().filter(|(_, e)| pending(&e.fate)) {
+                if event.id.is_some_and(|id| !seen.insert(id)) {
+                    again.insert(at);
+                }
+            }
+        }
+        Self { past, again }
+    }
+
+    fn has(&self, batch: &Batch, event: usize) -> bool {
+        let id = batch.events[event].id;
+        match self.past {
+            Past::UpTo(high_water, open) => {
+                self.again.contains(&event)
+                    || id.is_none_or(|id| id <= high_water && !open.contains(id))
+            }
+            Past::Everything => true,
+            Past::Nothing => false,
         }
     }
 }
@@ -163,6 +187,7 @@ impl Lander {
         rows_changed: &mut [u64],
     ) -> Result<(), Error> {
         let mut slices: Vec<Range<usize>> = std::iter::once(0..batch.events.len()).collect();
+        let known = Known::of(batch, past);
         let mut findings = Findings::default();
         while let Some(slice) = slices.pop() {
             if !slice.clone().any(|event| batch.events[event].fate == Fate::Pending) {
@@ -171,7 +196,7 @@ impl Lander {
             self.unstage().await?;
             self.run("savepoint slice").await?;
             let mut changed = vec![0; self.routes.len()];
-            match self.try_slice(batch, &slice, past, &mut findings, &mut changed).await {
+            match self.try_slice(batch, &slice, &known, &mut findings, &mut changed).await {
                 Ok(Step::Done(fates)) => {
                     self.run("release savepoint slice").await?;
                     let used = |index: &usize| !batch.rows[*index].within(&slice).is_empty();
@@ -235,7 +260,7 @@ impl Lander {
         &self,
         batch: &mut Batch,
         slice: &Range<usize>,
-        past: Past<'_>,
+        known: &Known<'_>,
         findings: &mut Findings,
         changed: &mut [u64],
     ) -> Result<Step, tokio_postgres::Error> {
@@ -247,7 +272,7 @@ impl Lander {
                 self.exclude(event, false, &mut out);
             }
         }
-        self.find_repeats(batch, slice, past, &mut out);
+        self.find_repeats(batch, slice, known, &mut out);
         for (index, prepared) in self.routes.iter().enumerate() {
             self.stage(batch, slice, index, prepared, &out).await?;
         }
@@ -285,7 +310,7 @@ impl Lander {
                 Some(fate) => fate,
                 None if findings.put_off.contains(&event) => Fate::Pending,
                 None if by_processor.binary_search(&event).is_ok() => {
-                    self.process(batch, event, past, &out, changed).await?
+                    self.process(batch, event, known, &out, changed).await?
                 }
                 None if landed.contains(&event) => Fate::Landed,
                 None => Fate::Duplicate,

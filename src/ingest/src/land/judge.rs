@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use super::{Exclusions, Lander, Past, Prepared, pending_rows};
+use super::{Exclusions, Known, Lander, Prepared, pending_rows};
 use crate::batch::{Batch, Fate, Missing, Row};
 use crate::decode::Reason;
 use crate::preset::Mode;
@@ -35,7 +35,7 @@ impl Lander {
         &self,
         batch: &Batch,
         slice: &Range<usize>,
-        past: Past<'_>,
+        known: &Known<'_>,
         out: &mut [Exclusions],
     ) {
         for (index, prepared) in self.routes.iter().enumerate() {
@@ -48,7 +48,7 @@ impl Lander {
                     continue;
                 }
                 if prepared.route.mode == Mode::Append {
-                    if past.knows(event) {
+                    if known.has(batch, row.event as usize) {
                         out.old.insert(row.event);
                     }
                     continue;

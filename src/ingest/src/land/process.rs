@@ -1,7 +1,7 @@
 //! Events with a processor: their rows for `*` and the call, one savepoint each.
 
 use super::judge::refusal;
-use super::{Exclusions, Lander, Past};
+use super::{Exclusions, Known, Lander};
 use crate::batch::{Batch, Fate};
 use crate::cursor::Cursor;
 use crate::decode::Reason;
@@ -15,7 +15,7 @@ impl Lander {
         &self,
         batch: &Batch,
         event: usize,
-        past: Past<'_>,
+        known: &Known<'_>,
         out: &[Exclusions],
         changed: &mut [u64],
     ) -> Result<Fate, tokio_postgres::Error> {
@@ -28,12 +28,12 @@ impl Lander {
             .filter(|index| !batch.rows[*index].within(&(event..event + 1)).is_empty())
             .collect();
         let mut keyed = own.iter().filter(|index| self.routes[**index].route.mode != Mode::Append);
-        let known = if keyed.clone().next().is_some() {
+        let is_known = if keyed.clone().next().is_some() {
             keyed.all(is_old)
         } else {
-            past.knows(&batch.events[event])
+            known.has(batch, event)
         };
-        if known {
+        if is_known {
             return Ok(Fate::Duplicate);
         }
         let fresh: Vec<usize> = own.into_iter().filter(|index| !is_old(index)).collect();

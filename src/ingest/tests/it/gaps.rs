@@ -2,11 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ingest::{ErrorKind, GapPolicy, Preset, RunConfig, Stop};
+use ingest::{BadEvents, ErrorKind, GapPolicy, Preset, RunConfig, Stop};
 
 use crate::support::{Db, PRESET, Script, config, eventually, run, run_with};
 
@@ -474,4 +474,89 @@ async fn credentials_of_the_stream_reach_no_twin_elsewhere() {
         assert!(pages.map(|asked| asked.authorized).eq([!elsewhere]));
         assert!(source.asked()[0].authorized);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_event_in_a_gap_fails_the_run_by_policy_and_leaves_the_offset_alone() {
+    let db = Db::new().await;
+    let source = script([1, 2, 7]);
+    let twin = Server::start(|asked| {
+        page("one", &[3, 4, 5, 6], asked).replace(r#""visit":5"#, r#""vizit":5"#)
+    });
+    let strict = RunConfig { bad_events: BadEvents::Fail, ..settings(&db, &source, Some(&twin)) };
+    let error = run(strict).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadEvent);
+    assert!(error.to_string().contains("id \"5\""), "{error}");
+    let offset = "select position, high_water from sse_stream.offsets";
+    assert_eq!(db.one(offset).await, "7|7");
+    assert_eq!(ledger(&db).await, ["3..4 offset_jump repaired", "5..6 offset_jump open"]);
+    assert_visits(&db, [1, 2, 3, 4, 7]).await;
+    let report = run(settings(&db, &source, Some(&twin))).await.unwrap();
+    assert_eq!((report.dead_letters, report.gaps_repaired, report.position), (1, 1, 7));
+    assert_eq!(db.dead().await, ["5|missing_field|1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_twice_in_one_batch_lands_once_without_a_key_too() {
+    let db = Db::new().await;
+    // A source that forgets the id it is given, within the time of one batch.
+    let times = AtomicU64::new(0);
+    let source = Server::start(move |_| match times.fetch_add(1, Ordering::SeqCst) {
+        0 => stream("", &[1, 2]),
+        1 => stream("", &[1, 2, 3]),
+        _ => NOTHING_MORE.into(),
+    });
+    let mut settings = config(&db, &Script::serve(true));
+    settings.source.url = source.url("stream");
+    settings.preset = preset(DENSE);
+    settings.batch.linger = Duration::from_secs(2);
+    let report = run(settings).await.unwrap();
+    assert_eq!((report.batches_processed, report.events_processed, report.duplicates), (1, 5, 2));
+    assert_visits(&db, 1..=3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_go_down_within_a_batch_lower_no_high_water() {
+    let db = Db::new().await;
+    let source = script([1, 2, 7, 5]);
+    let mut settings = settings(&db, &source, None);
+    settings.limits.max_events = Some(4);
+    let report = run(settings).await.unwrap();
+    assert_eq!((report.gaps, report.position, report.batches_processed), (2, 5, 1));
+    assert_eq!(db.one("select high_water from sse_stream.offsets").await, "7");
+    assert_eq!(ledger(&db).await, ["3..4 offset_jump open", "6..6 offset_jump open"]);
+    // What follows 5 has landed before.
+    source.begin("one", &[]);
+    add(&source, [5, 6, 7]);
+    let report = run(RunConfig { preset: preset(DENSE), ..config(&db, &source) }).await.unwrap();
+    assert_eq!((report.events_processed, report.duplicates, report.position), (2, 1, 7));
+    assert_eq!(ledger(&db).await, ["3..4 offset_jump open", "6..6 offset_jump repaired"]);
+    assert_visits(&db, [1, 2, 5, 6, 7]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_skipped_is_not_fetched() {
+    let db = Db::new().await;
+    let source = script([1, 2, 7]);
+    run(settings(&db, &source, None)).await.unwrap();
+    db.run("update sse_stream.gaps set noticed_by = 'reset'").await;
+    let twin = Server::twin("one", 1..=7);
+    run(settings(&db, &source, Some(&twin))).await.unwrap();
+    assert!(twin.asked().is_empty());
+    assert_eq!(ledger(&db).await, ["3..6 reset open"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchor_alone_moves_the_position() {
+    let db = Db::new().await;
+    let told = AtomicBool::new(false);
+    let source = Server::start(move |_| match told.swap(true, Ordering::SeqCst) {
+        false => stream("X-After: 5\r\n", &[]),
+        true => NOTHING_MORE.into(),
+    });
+    let mut settings = config(&db, &Script::serve(true));
+    settings.source.url = source.url("stream");
+    settings.preset = preset("");
+    assert_eq!(run(settings).await.unwrap().position, 5);
+    assert_eq!(ledger(&db).await, ["1..5 anchor open"]);
 }
