@@ -29,7 +29,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) received_at: jiff::Timestamp,
 }
 
-/// Turns events into rows, by type.
+/// Turns events into rows, by type, in two steps: between [`Decoder::read`] and [`Read::encode`]
+/// the caller may look at the value that decides which batch the rows belong to.
 pub(crate) struct Decoder {
     by_type: HashMap<String, TypePlan>,
     /// For types without a route of their own.
@@ -39,6 +40,8 @@ pub(crate) struct Decoder {
 
 struct TypePlan {
     selector: Selector,
+    /// Slot of the value that events are split by.
+    split: Option<usize>,
     routes: Vec<RoutePlan>,
 }
 
@@ -51,18 +54,19 @@ struct RoutePlan {
 }
 
 impl Decoder {
-    pub(crate) fn new(catalog: &Catalog) -> Self {
-        Self::with(catalog, |_| true)
+    /// `split` is the pointer to the value that events are split by, where there is one.
+    pub(crate) fn new(catalog: &Catalog, split: Option<&str>) -> Self {
+        Self::with(catalog, split, |_| true)
     }
 
     /// For events whose rows for `*` stand already.
     pub(crate) fn late(catalog: &Catalog) -> Self {
-        Self::with(catalog, |route| !route.is_for_all())
+        Self::with(catalog, None, |route| !route.is_for_all())
     }
 
-    fn with(catalog: &Catalog, wanted: fn(&Route) -> bool) -> Self {
+    fn with(catalog: &Catalog, split: Option<&str>, wanted: fn(&Route) -> bool) -> Self {
         let types = catalog.routes.iter().filter(|route| !route.is_for_all());
-        let plan = |event: &str| TypePlan::new(catalog, event, wanted);
+        let plan = |event: &str| TypePlan::new(catalog, event, split, wanted);
         Self {
             by_type: types.map(|route| (route.event.clone(), plan(&route.event))).collect(),
             any: plan("*"),
@@ -70,22 +74,58 @@ impl Decoder {
         }
     }
 
-    /// Appends the event's rows to `rows` (by route) under the number `event`: all of them, or
-    /// none and the reason.
+    /// Finds in one pass over the data every value that routes for `event_type` name, and checks
+    /// that the whole is JSON.
+    pub(crate) fn read<'a>(
+        &'a mut self,
+        event_type: &str,
+        data: &'a str,
+    ) -> Result<Read<'a>, Reason> {
+        let plan = self.by_type.get(event_type).unwrap_or(&self.any);
+        plan.selector
+            .pick(data, &mut self.found)
+            .map_err(|error| Reason::new("not_json", format!("the data is not JSON: {error}")))?;
+        Ok(Read { plan, found: &self.found, data })
+    }
+
+    /// [`Decoder::read`] and [`Read::encode`] in one, where only one batch comes into question.
     pub(crate) fn decode(
         &mut self,
         incoming: &Incoming<'_>,
         event: usize,
         rows: &mut [RouteRows],
     ) -> Result<(), Reason> {
-        let plan = self.by_type.get(incoming.event_type).unwrap_or(&self.any);
-        plan.selector
-            .pick(incoming.data, &mut self.found)
-            .map_err(|error| Reason::new("not_json", format!("the data is not JSON: {error}")))?;
-        for route in &plan.routes {
+        self.read(incoming.event_type, incoming.data)?.encode(incoming, event, rows)
+    }
+}
+
+/// An event whose values are found and not yet encoded.
+pub(crate) struct Read<'a> {
+    plan: &'a TypePlan,
+    found: &'a Found,
+    data: &'a str,
+}
+
+impl<'a> Read<'a> {
+    /// The JSON text of the value that the event is split by; `None` where the preset names none
+    /// or the event lacks it.
+    pub(crate) fn split(&self) -> Option<&'a str> {
+        self.found.get(self.data, self.plan.split?)
+    }
+
+    /// Appends the event's rows to `rows` (by route) under the number `event`: all of them, or
+    /// none and the reason. `incoming` is the event that was read.
+    pub(crate) fn encode(
+        self,
+        incoming: &Incoming<'_>,
+        event: usize,
+        rows: &mut [RouteRows],
+    ) -> Result<(), Reason> {
+        debug_assert!(std::ptr::eq(self.data, incoming.data), "another event was read");
+        for route in &self.plan.routes {
             let rows_of = &mut rows[route.route];
-            if let Err(reason) = route.encode(incoming, &self.found, event, rows_of) {
-                for route in &plan.routes {
+            if let Err(reason) = route.encode(incoming, self.found, event, rows_of) {
+                for route in &self.plan.routes {
                     rows[route.route].forget(event);
                 }
                 return Err(reason);
@@ -96,8 +136,14 @@ impl Decoder {
 }
 
 impl TypePlan {
-    fn new(catalog: &Catalog, event: &str, wanted: fn(&Route) -> bool) -> Self {
+    fn new(
+        catalog: &Catalog,
+        event: &str,
+        split: Option<&str>,
+        wanted: fn(&Route) -> bool,
+    ) -> Self {
         let mut selector = Selector::default();
+        let split = split.map(|pointer| selector.add(pointer));
         let routes = catalog
             .routes
             .iter()
@@ -119,7 +165,7 @@ impl TypePlan {
                     .collect(),
             })
             .collect();
-        Self { selector, routes }
+        Self { selector, split, routes }
     }
 }
 

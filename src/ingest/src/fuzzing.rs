@@ -31,6 +31,14 @@ impl Bench {
     /// # Panics
     /// Where a type has no conversion.
     pub fn new(routes: &[(&str, &[Column])]) -> Self {
+        Self::split_by(None, routes)
+    }
+
+    /// As [`Bench::new`], with a pointer to the value that events are split by.
+    ///
+    /// # Panics
+    /// Where a type has no conversion.
+    pub fn split_by(split: Option<&str>, routes: &[(&str, &[Column])]) -> Self {
         let routes: Vec<Route> = routes
             .iter()
             .map(|(event, columns)| Route {
@@ -44,7 +52,7 @@ impl Bench {
             })
             .collect();
         let rows = routes.iter().map(|_| RouteRows::default()).collect();
-        Self { decoder: Decoder::new(&Catalog { routes }), rows }
+        Self { decoder: Decoder::new(&Catalog { routes }, split), rows }
     }
 
     /// Forgets all rows.
@@ -53,6 +61,19 @@ impl Bench {
             rows.bytes.clear();
             rows.rows.clear();
         }
+    }
+
+    /// The JSON text of the value that an event is split by.
+    ///
+    /// # Errors
+    /// Code and text of the reason for a dead letter.
+    pub fn split<'a>(
+        &'a mut self,
+        event_type: &str,
+        data: &'a str,
+    ) -> Result<Option<&'a str>, (&'static str, String)> {
+        let read = self.decoder.read(event_type, data);
+        read.map(|read| read.split()).map_err(|reason| (reason.code, reason.text))
     }
 
     /// Decodes one event; code and text of the reason where it cannot land.

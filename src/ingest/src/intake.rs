@@ -43,7 +43,7 @@ impl Intake {
         offset: &Offset,
     ) -> Self {
         Self {
-            decoder: Decoder::new(catalog),
+            decoder: Decoder::new(catalog, config.preset.stream.split.as_deref()),
             catalog: catalog.clone(),
             host,
             unknown: config.unknown_events,

@@ -122,7 +122,7 @@ pub async fn replay(
     let settler = Settler::prepare(client.clone(), &asked.preset, host.clone(), key).await?;
     let failed = |error| Error::database("cannot use sse_stream.dead_letters", error);
     let mut work = Work {
-        full: Decoder::new(settler.catalog()),
+        full: Decoder::new(settler.catalog(), None),
         late: Decoder::late(settler.catalog()),
         take: client.prepare(TAKE).await.map_err(failed)?,
         mark: client.prepare(MARK).await.map_err(failed)?,
