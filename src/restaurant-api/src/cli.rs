@@ -24,6 +24,8 @@ pub enum Command {
     Serve(Box<ServeOptions>),
     /// Write a reproducible corpus to standard output, in simulated time and at full speed.
     Generate(GenerateOptions),
+    /// Give a data directory a past: simulated time into its log at full speed, to be served later.
+    Fill(FillOptions),
 }
 
 #[derive(Debug, Args)]
@@ -40,8 +42,8 @@ pub struct ServeOptions {
     #[command(flatten)]
     pub guests: Guests,
 
-    /// Fixed pace in events per second instead of the day's rhythm, or "max" for as fast as the
-    /// log takes them.
+    /// Fixed pace in events per second instead of the day's rhythm, "max" for as fast as the log
+    /// takes them, or 0 to serve only what is there.
     #[arg(long, env = "RESTAURANT_API_EVENTS_PER_SECOND", value_name = "N|max",
           value_parser = pace, conflicts_with = "rate")]
     pub events_per_second: Option<Pace>,
@@ -108,6 +110,28 @@ pub struct GenerateOptions {
     pub guests: Guests,
 }
 
+#[derive(Debug, Args)]
+pub struct FillOptions {
+    /// Directory of the log; one that holds events is continued.
+    #[arg(long, env = "RESTAURANT_API_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+
+    /// Number of events to append. The last guests are served to the end, so a few more may come.
+    #[arg(long, env = "RESTAURANT_API_EVENTS")]
+    pub events: u64,
+
+    /// Decides the content of every order [default: the directory's, else a random one].
+    #[arg(long, env = "RESTAURANT_API_SEED")]
+    pub seed: Option<u64>,
+
+    /// Simulated time of the first guests, RFC 3339; not before the latest event of the log.
+    #[arg(long, env = "RESTAURANT_API_START", value_name = "TIME", default_value = "2026-01-15T17:00:00Z", value_parser = time)]
+    pub start: Micros,
+
+    #[command(flatten)]
+    pub guests: Guests,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Sse,
@@ -131,8 +155,9 @@ fn pace(text: &str) -> Result<Pace, String> {
         return Ok(Pace::Max);
     }
     match text.parse() {
+        Ok(0.0) => Ok(Pace::Still),
         Ok(n) if n > 0.0 && f64::is_finite(n) => Ok(Pace::Fixed(n)),
-        _ => Err("give a number above 0, or max".into()),
+        _ => Err("give a number from 0 on, or max".into()),
     }
 }
 
@@ -211,7 +236,9 @@ mod tests {
     fn paces_are_positive() {
         assert!(matches!(pace("max"), Ok(Pace::Max)));
         assert!(matches!(pace("0.5"), Ok(Pace::Fixed(n)) if n == 0.5));
-        for wrong in ["0", "-1", "NaN", "inf", "fast", ""] {
+        assert!(matches!(pace("0"), Ok(Pace::Still)));
+        assert!(rate("0").is_err());
+        for wrong in ["-1", "NaN", "inf", "fast", ""] {
             assert!(pace(wrong).is_err() && rate(wrong).is_err(), "{wrong}");
         }
     }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::cli::{Format, GenerateOptions};
+use crate::past::Past;
 use crate::simulator::{Settings, Simulator, State, Step, epoch_of_seed};
 use crate::wire::{BLOCK_TAIL, Encoder};
 
@@ -30,7 +31,8 @@ pub fn write(options: &GenerateOptions, out: &mut impl Write) -> io::Result<()> 
         feedback_delay: options.guests.feedback_delay,
     };
     let state = State { last_ts: options.start, ..State::default() };
-    let mut simulator = Simulator::new(settings, state);
+    let simulator = Simulator::new(settings, state);
+    let mut past = Past::new(simulator, options.start, options.guests.rate);
     let mut sink = Sink {
         out,
         format: options.format,
@@ -40,18 +42,9 @@ pub fn write(options: &GenerateOptions, out: &mut impl Write) -> io::Result<()> 
         buffer: Vec::with_capacity(BUFFER + (64 << 10)),
     };
     let mut step = Step::default();
-    let mut now = options.start;
     while sink.offset < sink.last {
-        while let Some(due) = simulator.next_due().filter(|due| *due <= now) {
-            simulator.feedback(due, &mut step);
-            sink.take(&mut step)?;
-        }
-        let tick = simulator.tick(now);
-        for _ in 0..tick.orders {
-            simulator.order(now, &mut step);
-        }
+        past.advance(&mut step);
         sink.take(&mut step)?;
-        now += ((tick.pause as f64 / options.guests.rate) as i64).max(1);
     }
     sink.out.write_all(&sink.buffer)?;
     sink.out.flush()

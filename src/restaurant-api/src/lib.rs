@@ -3,9 +3,11 @@
 //! It stands for a system that we do not own, so nothing here knows who reads it.
 
 pub mod cli;
+pub mod fill;
 pub mod generate;
 pub mod http;
 pub mod log;
+pub mod past;
 pub mod producer;
 pub mod serve;
 pub mod simulator;

@@ -18,6 +18,8 @@ pub enum Pace {
     Fixed(f64),
     /// No waiting at all.
     Max,
+    /// No events.
+    Still,
 }
 
 /// Events appended at once, at most (and the rest of an order).
@@ -53,6 +55,7 @@ impl Producer {
                 Pace::Natural(rate) => self.natural(rate, &mut progress, &mut step),
                 Pace::Fixed(per_second) => self.fixed(per_second, &mut progress, &mut step),
                 Pace::Max => self.max(&mut step),
+                Pace::Still => Duration::MAX,
             };
             if !self.append(&step, stop) {
                 return;

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use crate::cli::ServeOptions;
+use crate::fill::random_identity;
 use crate::http::{App, Metrics, router};
 use crate::log::{Continued, Log, Retention};
 use crate::producer::{Pace, Producer};
@@ -125,12 +126,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Box<dyn Error>> {
 
 fn open(options: &ServeOptions) -> Result<Continued, Box<dyn Error>> {
     let retention = Retention { events: options.retain_events, bytes: options.retain_bytes };
-    let mut random = [0; 24];
-    getrandom::fill(&mut random).map_err(|error| format!("cannot draw a seed: {error}"))?;
-    let [a, b, c, d, e, f, g, h, id @ ..] = random;
-    // 53 bits, so that the seed survives any JSON reader on its way back to --seed.
-    let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> 11;
-    let epoch = uuid::Builder::from_random_bytes(id).into_uuid();
+    let (seed, epoch) = random_identity()?;
     Ok(match &options.data_dir {
         Some(dir) => Log::open(dir, options.seed, retention, || (seed, epoch))?,
         None => in_memory(options.seed.unwrap_or(seed), epoch, retention),
