@@ -15,7 +15,7 @@ LOCKED := $(PIP) --require-hashes --no-deps --no-build-isolation
 API := $(CARGO_TARGET_DIR)/release/restaurant-api
 WITH_POSTGRES := $(PY) -m demo.postgres run --
 # Not the examples in Markdown: there a short line is worth more than the formatter's shape.
-PYTHON_CODE := python dags demo tests
+PYTHON_CODE := python dags demo bench tests
 DENY_VERSION := 0.20.2
 DENY_HOME := $(CARGO_TARGET_DIR)/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_HOME)/bin/cargo-deny
@@ -56,6 +56,11 @@ chaos: build ## faults of every kind under load (CHAOS_SECONDS, CHAOS_SEED), the
 	@PYTHONPATH=tests $(PY) -m chaos --seconds $(CHAOS_SECONDS) --rate $(CHAOS_RATE) \
 		$(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
 
+.PHONY: bench
+bench: build .bench/peers/.stamp ## every figure in one run (BENCH_QUICK=1, ONLY="section ...", BENCH_OUT=folder)
+	@cargo build --locked --release --package bench-tools
+	@$(PY) -m bench --out $(or $(BENCH_OUT),.bench/result)
+
 .PHONY: test
 test: test-rust test-python ## all tests
 
@@ -81,7 +86,7 @@ lint: .venv/.stamp-requirements $(DENY) ## formatting, clippy, ruff, mypy, the w
 	$(PY) -m ruff format --check $(PYTHON_CODE)
 	$(PY) -m ruff check $(PYTHON_CODE)
 	$(PY) -m mypy
-	$(PY) -m mypy --strict --python-version 3.10 demo
+	$(PY) -m mypy --strict --python-version 3.10 demo bench
 	$(PY) tests/walls.py
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 	@echo "not audited here: advisories, whose databases are online; see .github/workflows/audit.yml"
@@ -125,10 +130,11 @@ lock: ## resolve requirements/*.in anew (needs uv)
 		airflow-2.11.in --output-file airflow-2.11.txt
 	cd requirements && $(UV_COMPILE) tools.in --output-file tools.txt
 	cd requirements && $(UV_COMPILE) --allow-unsafe bootstrap.in --output-file bootstrap.txt
+	cd requirements && $(UV_COMPILE) bench.in --output-file bench.txt
 
 .PHONY: clean
 clean: ## remove what was built: .venv, dist, target (demo-clean removes data)
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .bench dist .mypy_cache .pytest_cache .ruff_cache
 	cargo clean --quiet
 
 .venv/.stamp-requirements: requirements/bootstrap.txt requirements/airflow-2.11.txt requirements/tools.txt
@@ -147,4 +153,12 @@ dist/.stamp-wheel: .venv/.stamp-requirements $(ENGINE)
 
 .venv/.stamp-wheel: dist/.stamp-wheel
 	@$(PIP) --no-deps --force-reinstall dist/*.whl
+	@touch $@
+
+# The peers of the bench may not meet Airflow's pins.
+.bench/peers/.stamp: requirements/bench.txt
+	@"$$(sh demo/prerequisites.sh python)" -m venv --clear .bench/peers
+	@echo "installing the peers into .bench/peers"
+	@.bench/peers/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --no-deps -r requirements/bench.txt
 	@touch $@
