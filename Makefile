@@ -59,6 +59,7 @@ chaos: build ## faults of every kind under load (CHAOS_SECONDS, CHAOS_SEED), the
 .PHONY: bench
 bench: build .bench/peers/.stamp ## every figure in one run (BENCH_QUICK=1, ONLY="section ...", BENCH_OUT=folder)
 	@cargo build --locked --release --package bench-tools
+	@cargo build --locked --release --package restaurant-api --example crowd
 	@$(PY) -m bench --out $(or $(BENCH_OUT),.bench/result)
 
 .PHONY: test

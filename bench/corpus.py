@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demo import ports
+from demo.http import get_json
+
 from bench.plan import WORK, BenchError, program
 
 # Within one day even when the corpus is played a hundred times, so that partitions are as in daily
 # use; the feedback falls into the corpus.
 SHAPE = ("--seed=1", "--start=2026-01-15T00:00:00Z", "--rate=20", "--feedback-delay=1s..60s")
+START_SECONDS = 20
 _TYPE = re.compile(rb"^event: (\w+)$", re.MULTILINE)
 
 
@@ -46,6 +51,34 @@ def prepare(events: int) -> Corpus:
     if len(kinds) != events:
         raise BenchError(f"{path} holds {len(kinds)} events, not {events}: remove it")
     return Corpus(path, events, kinds)
+
+
+@contextmanager
+def generator(*options: str) -> Iterator[tuple[str, int]]:
+    """Run the real generator and give its URL and process id once it answers."""
+    port = ports.free_port()
+    command = [str(program("restaurant-api")), "serve", f"--bind=127.0.0.1:{port}", *options]
+    with (WORK / "generator.log").open("ab") as log:
+        process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise BenchError(f"restaurant-api did not start: see {WORK / 'generator.log'}")
+            time.sleep(0.02)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        get_json(f"{url}/health")
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -39,12 +39,14 @@ def main() -> None:
     parser = contest.arguments(__doc__)
     parser.add_argument("--writers", type=int, help="the operator's own default if left out")
     parser.add_argument("--preset", default="restaurant")
+    parser.add_argument("--defaults", action="store_true", help="leave batch_size as it is")
+    parser.add_argument("--timeout", type=float, default=3600, help="seconds until the run ends")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON")
     options = parser.parse_args()
     # Airflow's log handlers write to standard output, which belongs to the result.
     logging.disable(logging.INFO)
     os.environ["AIRFLOW_CONN_POSTGRES_RESTAURANT"] = _connection(options.database)
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {} if options.defaults else {"batch_size": options.batch}
     for setting in options.set:
         name, _, value = setting.partition("=")
         more[name] = json.loads(value)
@@ -55,8 +57,7 @@ def main() -> None:
         sse_url=options.stream,
         preset=options.preset,
         max_events_per_run=options.events,
-        timeout_seconds=3600,
-        batch_size=options.batch,
+        timeout_seconds=options.timeout,
         offset_variable=None,
         **more,
     )

@@ -59,6 +59,7 @@ from (
             payload ->> 'order_id')::uuid as key,
         abs(hashtext(payload ->> 'order_id')) % {sessions} as session
     from {table}
+    where event_offset > {after}
 ) e
 """
 
@@ -70,17 +71,21 @@ class Prebuilt:
     folders: tuple[Path, ...]
 
 
-def build(cluster: Cluster, database: str, schema: str, sessions: int, folder: Path) -> Prebuilt:
+def build(
+    cluster: Cluster, database: str, schema: str, sessions: int, folder: Path, after: int = 0
+) -> Prebuilt:
     """Write what `schema` is loaded from over so many sessions, out of our landed `database`.
 
-    The rows for `raw_only` may come from a database of either kind.
+    `after` is the offset behind which the events begin.
     """
     tables = SCHEMAS[schema]
     source = "landing.events" if schema == "raw_only" else "raw_data.events_raw"
     folders = tuple(folder / f"{schema}-{part}-of-{sessions}" for part in range(sessions))
     with closing(cluster.connect(database)) as connection:
         cursor = connection.cursor()
-        cursor.execute(_SLICES.format(size=PER_TRANSACTION, sessions=sessions, table=source))
+        cursor.execute(
+            _SLICES.format(size=PER_TRANSACTION, sessions=sessions, table=source, after=after)
+        )
         cursor.execute("create index on bench_slices (session, slice)")
         cursor.execute("analyze bench_slices")
         cursor.execute("select session, max(slice) from bench_slices group by session")

@@ -111,6 +111,35 @@ TARGETS = (
         _figure("latency", "half the ceiling p99"),
         at_most=True,
     ),
+    Target(
+        "events generated and appended per second",
+        300_000,
+        _figure("fanout", "generate and append"),
+    ),
+    Target("/stream to 1 client, events/s", 1_000_000, _figure("fanout", "/stream, 1 clients")),
+    Target(
+        "/stream to 100 clients, events/s each", 20_000, _figure("fanout", "/stream, 100 clients")
+    ),
+    Target(
+        "page of 5,000 events, ms", 3, _figure("fanout", "/events, page of 5,000"), at_most=True
+    ),
+    Target(
+        "1,000 clients at 1,000 events/s, slowest",
+        990,
+        _figure("fanout", "live, 1,000 clients, slowest"),
+    ),
+    Target(
+        "1,000 clients, delivery p99, ms",
+        250,
+        _figure("fanout", "live, 1,000 clients, p99"),
+        at_most=True,
+    ),
+    Target(
+        "1,000 clients, memory, MiB",
+        200,
+        _figure("fanout", "live, 1,000 clients, memory"),
+        at_most=True,
+    ),
 )
 
 
