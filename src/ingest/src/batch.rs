@@ -142,6 +142,25 @@ impl Batch {
         }
     }
 
+    /// Whether the ids of the events to be landed grow, all beyond `highest`.
+    pub(crate) fn is_beyond(&self, highest: i64) -> bool {
+        let pending = self.events.iter().filter(|event| event.fate == Fate::Pending);
+        pending.into_iter().all(|event| event.id > event.peak.max(Some(highest)))
+    }
+
+    /// The events to be landed have landed: those that brought a row.
+    pub(crate) fn set_landed(&mut self) {
+        let mut brings = vec![false; self.events.len()];
+        for row in self.rows.iter().flat_map(|rows| &rows.rows) {
+            brings[row.event as usize] = true;
+        }
+        for (event, brings) in self.events.iter_mut().zip(brings) {
+            if event.fate == Fate::Pending {
+                event.fate = if brings { Fate::Landed } else { Fate::Duplicate };
+            }
+        }
+    }
+
     /// The highest id in the batch.
     pub(crate) fn highest(&self) -> Option<i64> {
         self.events.last().and_then(|event| event.peak.max(event.id))
@@ -210,6 +229,10 @@ impl RouteRows {
 
     pub(crate) fn key(&self, row: &Row) -> &[u8] {
         &self.bytes[row.start as usize..row.key_end as usize]
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.rows.iter().map(|row| self.key(row))
     }
 
     pub(crate) fn rest(&self, row: &Row) -> &[u8] {

@@ -1,6 +1,8 @@
 //! A door for the fuzz targets and the test over their corpora: plain values in, encoded bytes
 //! out. No promise to anybody else.
 
+use bytes::BufMut;
+
 use crate::batch::RouteRows;
 use crate::catalog::{self, Catalog, Route, Source};
 use crate::decode::{Decoder, Incoming};
@@ -168,7 +170,9 @@ pub fn copy_stream(rows: &[(u32, &[u8])], fields: i16) -> Vec<u8> {
     let mut out = bytes::BytesMut::new();
     copy::begin(&mut out);
     for (event, row) in rows {
-        copy::put_row(&mut out, 1 + fields, *event);
+        copy::begin_row(&mut out, 1 + fields);
+        out.put_i32(4);
+        out.put_u32(*event);
         out.extend_from_slice(row);
     }
     copy::end(&mut out);

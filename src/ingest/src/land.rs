@@ -1,6 +1,8 @@
-//! The replay-safe path: staged COPY, comparison, insert. Works on slices of a batch inside the
-//! batch's transaction; a slice that the database refuses is halved until the bad event is alone.
+//! How rows reach their tables. The replay-safe path: staged COPY, comparison, insert; it works on
+//! slices of a batch inside the batch's transaction, and a slice that the database refuses is halved
+//! until the bad event is alone. Beside it the direct path, for what is provably new.
 
+mod direct;
 mod judge;
 mod process;
 mod stage;
@@ -35,6 +37,7 @@ pub(crate) struct Lander {
 struct Prepared {
     route: Route,
     copy: Statement,
+    direct: Option<Statement>,
     misfits: Option<Statement>,
     present: Option<Statement>,
     fill_state: Option<Statement>,
@@ -160,6 +163,7 @@ impl Lander {
             };
             routes.push(Prepared {
                 copy: client.prepare(&sql.copy).await.map_err(failed)?,
+                direct: optional(&sql.direct).await.map_err(failed)?,
                 misfits: optional(&sql.misfits).await.map_err(failed)?,
                 present: optional(&sql.present).await.map_err(failed)?,
                 fill_state: optional(&sql.fill_state).await.map_err(failed)?,

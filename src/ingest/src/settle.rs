@@ -97,6 +97,10 @@ impl Settler {
         &self.catalog
     }
 
+    pub(crate) fn lander(&self) -> &Lander {
+        &self.lander
+    }
+
     pub(crate) fn address(&self) -> Address<'_> {
         Address { stream: &self.stream, shard: self.shard, run_id: &self.run_id }
     }
@@ -104,6 +108,11 @@ impl Settler {
     /// Opens a transaction.
     pub(crate) async fn begin(&mut self) -> Result<(), Error> {
         self.lander.begin();
+        self.open().await
+    }
+
+    /// Opens a transaction in which nothing is staged.
+    pub(crate) async fn open(&self) -> Result<(), Error> {
         self.client
             .batch_execute("begin; set constraints all immediate")
             .await
@@ -119,6 +128,16 @@ impl Settler {
     ) -> Result<Committed, Error> {
         let mut rows = vec![0; self.catalog.routes.len()];
         self.lander.land(batch, past, &mut rows).await?;
+        self.settle_rest(batch, rows).await
+    }
+
+    /// Files, parks and lands what belongs to a batch whose own rows are in their tables: `rows`
+    /// of them, by route.
+    pub(crate) async fn settle_rest(
+        &mut self,
+        batch: &mut Batch,
+        mut rows: Vec<u64>,
+    ) -> Result<Committed, Error> {
         bury(&self.client, &self.bury, &self.address(), batch, false).await?;
         self.room.park(&self.client, &self.address(), batch).await?;
         let mut done = Committed::default();

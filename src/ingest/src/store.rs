@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join3;
 use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Fate};
@@ -50,8 +51,37 @@ pub(crate) struct Store {
     gaps: OpenGaps,
     /// What the ledger will say once the present transaction is committed.
     gaps_next: Option<OpenGaps>,
+    detour: Detour,
     statements: Statements,
     history_id: Option<i64>,
+}
+
+/// How long batches are staged although their events are new: each refusal costs the work of its
+/// batch once more, so they are tried less often the more often that happens.
+#[derive(Default)]
+struct Detour {
+    left: u32,
+    length: u32,
+}
+
+impl Detour {
+    const LONGEST: u32 = 32;
+
+    /// Whether the next batch may be tried directly; asked once per batch.
+    fn is_over(&mut self) -> bool {
+        let over = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        over
+    }
+
+    fn lengthen(&mut self) {
+        self.length = (self.length * 2).clamp(1, Self::LONGEST);
+        self.left = self.length;
+    }
+
+    fn end(&mut self) {
+        self.length = 0;
+    }
 }
 
 struct Statements {
@@ -144,6 +174,7 @@ impl Store {
             offset: Offset::default(),
             gaps: OpenGaps::default(),
             gaps_next: None,
+            detour: Detour::default(),
             statements,
             history_id: None,
             session,
@@ -365,7 +396,6 @@ impl Store {
     /// `None` if the store found an event that the policy forbids; then nothing stands.
     async fn try_commit(&mut self, batch: &mut Batch) -> Result<Option<Committed>, Error> {
         let position = batch.position.unwrap_or(self.offset.position);
-        self.settler.begin().await?;
         let mut filled = self.fill(batch, position).await;
         if let Ok(done) = &mut filled {
             done.halt = batch.halt.clone();
@@ -415,9 +445,15 @@ impl Store {
 
     async fn fill(&mut self, batch: &mut Batch, position: i64) -> Result<Committed, Error> {
         self.gaps_next = None;
-        self.hold().await?;
-        let past = Past::UpTo(self.offset.high_water, &self.gaps);
-        let mut done = self.settler.settle(batch, past).await?;
+        let mut done = match self.land_directly(batch).await? {
+            Some(done) => done,
+            None => {
+                self.settler.begin().await?;
+                self.hold().await?;
+                let past = Past::UpTo(self.offset.high_water, &self.gaps);
+                self.settler.settle(batch, past).await?
+            }
+        };
         if self.offset.epoch.as_ref() != Some(&batch.epoch) {
             history::note_epoch(self.client(), (&self.stream, self.shard), &batch.epoch).await?;
         }
@@ -445,6 +481,29 @@ impl Store {
             .map_err(|error| Error::database("cannot move the offset", error))?;
         self.check_fence(changed)?;
         Ok(done)
+    }
+
+    /// Lands a batch without staging it, in a transaction that this opens. `None` where that is not
+    /// possible: then no transaction is open.
+    async fn land_directly(&mut self, batch: &mut Batch) -> Result<Option<Committed>, Error> {
+        let new = batch.position.is_some() && batch.is_beyond(self.offset.high_water);
+        let lander = self.settler.lander();
+        if !new || !lander.can_land_directly(batch) || !self.detour.is_over() {
+            return Ok(None);
+        }
+        let (opened, held, landed) =
+            join3(self.settler.open(), self.hold(), lander.land_directly(batch)).await;
+        opened?;
+        // Where this went wrong, rows were refused only because of it.
+        held?;
+        let Some(rows) = landed? else {
+            self.client().batch_execute("rollback").await.map_err(broke)?;
+            self.detour.lengthen();
+            return Ok(None);
+        };
+        self.detour.end();
+        batch.set_landed();
+        self.settler.settle_rest(batch, rows).await.map(Some)
     }
 
     fn high_water_with(&self, batch: &Batch) -> i64 {

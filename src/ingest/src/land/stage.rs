@@ -5,19 +5,22 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
+use tokio_postgres::{Client, Statement};
 
 use super::{Exclusions, Lander, Prepared, pending_rows};
-use crate::batch::Batch;
+use crate::batch::{Batch, Row};
 use crate::catalog::{Catalog, Route};
 use crate::encode::copy;
 use crate::preset::Mode;
 
-const COPY_CHUNK: usize = 256 << 10;
+/// How much is handed over at once. The connection copies it into a buffer of its own, which
+/// grows with it.
+const COPY_CHUNK: usize = 64 << 10;
 
 /// An update route whose values may travel with an insert, and how many columns it fills.
 pub(super) struct Fill {
     pub(super) route: usize,
-    columns: usize,
+    pub(super) columns: usize,
 }
 
 impl Lander {
@@ -35,30 +38,15 @@ impl Lander {
             return Ok(());
         }
         let fills = self.fills_by_key(batch, slice, prepared, out);
-        let sink = self.client.copy_in::<_, Bytes>(&prepared.copy).await?;
-        futures_util::pin_mut!(sink);
         let filled: usize = prepared.fills.iter().map(|fill| fill.columns).sum();
         let field_count = (1 + prepared.route.columns.len() + filled) as i16;
-        let mut buffer = BytesMut::with_capacity(COPY_CHUNK);
-        copy::begin(&mut buffer);
-        for row in rows {
-            let fields = batch.rows[index].fields(&row);
-            copy::put_row(&mut buffer, field_count, row.event);
-            buffer.put_slice(fields);
-            for (fill, values) in prepared.fills.iter().zip(&fills) {
-                match values.get(batch.rows[index].key(&row)) {
-                    Some(fields) => buffer.put_slice(fields),
-                    None => (0..fill.columns).for_each(|_| buffer.put_i32(-1)),
-                }
-            }
-            if buffer.len() >= COPY_CHUNK - (16 << 10) {
-                sink.send(buffer.split().freeze()).await?;
-                buffer.reserve(COPY_CHUNK);
-            }
-        }
-        copy::end(&mut buffer);
-        sink.send(buffer.freeze()).await?;
-        sink.finish().await?;
+        send_rows(&self.client, &prepared.copy, field_count, &rows, |row, out| {
+            out.put_i32(4);
+            out.put_u32(row.event);
+            out.put_slice(batch.rows[index].fields(row));
+            put_fills(&prepared.fills, &fills, batch.rows[index].key(row), out);
+        })
+        .await?;
         Ok(())
     }
 
@@ -83,6 +71,46 @@ impl Lander {
                     .collect()
             })
             .collect()
+    }
+}
+
+/// Sends rows by binary COPY; `put` appends the fields of one. Returns how many were taken.
+pub(super) async fn send_rows(
+    client: &Client,
+    statement: &Statement,
+    field_count: i16,
+    rows: &[Row],
+    put: impl Fn(&Row, &mut BytesMut),
+) -> Result<u64, tokio_postgres::Error> {
+    let sink = client.copy_in::<_, Bytes>(statement).await?;
+    futures_util::pin_mut!(sink);
+    let mut buffer = BytesMut::new();
+    copy::begin(&mut buffer);
+    for row in rows {
+        copy::begin_row(&mut buffer, field_count);
+        put(row, &mut buffer);
+        if buffer.len() >= COPY_CHUNK {
+            sink.send(buffer.split().freeze()).await?;
+            buffer.reserve(COPY_CHUNK + COPY_CHUNK / 4);
+        }
+    }
+    copy::end(&mut buffer);
+    sink.send(buffer.freeze()).await?;
+    sink.finish().await
+}
+
+/// Appends the values that travel with the row of this key, or nulls.
+pub(super) fn put_fills(
+    fills: &[Fill],
+    values: &[HashMap<&[u8], &[u8]>],
+    key: &[u8],
+    out: &mut BytesMut,
+) {
+    for (fill, values) in fills.iter().zip(values) {
+        match values.get(key) {
+            Some(fields) => out.put_slice(fields),
+            None => (0..fill.columns).for_each(|_| out.put_i32(-1)),
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use crate::preset::{Mode, split_table};
 pub(crate) struct RouteSql {
     pub(crate) create_stage: String,
     pub(crate) copy: String,
+    /// Brings rows that are provably new: COPY into the table, or for `update` the completion of
+    /// rows that are there, from one array per column. None where only comparison can tell.
+    pub(crate) direct: Option<String>,
     /// Staged rows that a CHECK constraint refuses: event, and the constraint's name.
     pub(crate) misfits: Option<String>,
     /// Staged rows whose key the table already has: event, and whether the content is the same.
@@ -141,6 +144,32 @@ impl RouteSql {
             )
         });
 
+        let direct = match route.mode {
+            Mode::Insert | Mode::Append => {
+                Some(format!("copy {table} ({}) from stdin (format binary)", all.join(", ")))
+            }
+            Mode::Update => {
+                let sets: Vec<String> =
+                    rest.iter().map(|name| format!("{name} = s.{name}")).collect();
+                let open: Vec<String> = rest.iter().map(|name| format!("t.{name} is null")).collect();
+                let arrays: Vec<String> = route
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .map(|(at, column)| format!("${}::{}[]", at + 1, column.sql_type))
+                    .collect();
+                Some(format!(
+                    "update {table} t set {} from unnest({}) s ({}) where {} and {}",
+                    sets.join(", "),
+                    arrays.join(", "),
+                    names.join(", "),
+                    by_key("s"),
+                    open.join(" and ")
+                ))
+            }
+            Mode::Upsert => None,
+        };
+
         let land = |condition: &str| match route.mode {
             Mode::Update => {
                 let sets: Vec<String> =
@@ -167,6 +196,7 @@ impl RouteSql {
         };
         Self {
             copy: format!("copy {stage} (_event, {}) from stdin (format binary)", all.join(", ")),
+            direct,
             land: land("not (s._event = any($1::integer[]))"),
             land_only: land("s._event = any($1::integer[])"),
             create_stage,
