@@ -30,6 +30,8 @@ _PROGRESS_SECONDS = 5.0
 # Far above any use, and still a number that every part of the engine can hold.
 _LARGEST = 2**53
 _DERIVED = "derived"
+# Each is a database session; more of them than a server has cores only wait for each other.
+_MOST_WRITERS = 64
 # About a minute of back-off; then the task fails and Airflow's retries decide.
 _CONNECT_ATTEMPTS = 8
 # Waiting for the previous run is normal; it is given its own time plus this.
@@ -61,8 +63,12 @@ class SSEStreamOperator(BaseOperator):
     :param offset_variable: Airflow Variable that mirrors the offset, derived from the stream's
         name by default (``restaurant_stream_offset``), None for none. Setting the Variable by
         hand asks for a rewind, once.
-    :param linger_ms: age in milliseconds at which a batch becomes due
-    :param max_batch_bytes: bound on the memory of one batch
+    :param writers: database sessions that write at once; the events are shared out by the preset's
+        ``split``, and a stream whose events depend on each other beyond that (routes without a key,
+        upserts by another key, event processors, ``on_bad_event="fail"``) has one, which the log says
+    :param linger_ms: a batch becomes due at the latest so many milliseconds after its first event
+    :param max_batch_bytes: bound on the memory of the batches that are being filled; as much again
+        is being committed
     :param idle_timeout_seconds: end the run after this time without an event, None for never
     :param unknown_events: ``dead_letter``, ``raw_only`` or ``ignore``: events no route names
     :param on_bad_event: ``dead_letter`` keeps a bad event with the reason and goes on; ``fail``
@@ -106,8 +112,9 @@ class SSEStreamOperator(BaseOperator):
         source_kind: str = "stream",
         headers: Mapping[str, str] | None = None,
         offset_variable: str | None = _DERIVED,
-        linger_ms: int = 200,
-        max_batch_bytes: int = 4 << 20,
+        writers: int = 2,
+        linger_ms: int = 5,
+        max_batch_bytes: int = 8 << 20,
         idle_timeout_seconds: float | None = None,
         unknown_events: str = "dead_letter",
         on_bad_event: str = "dead_letter",
@@ -131,6 +138,7 @@ class SSEStreamOperator(BaseOperator):
         self.source_kind = source_kind
         self.headers = check_headers(headers)
         self.offset_variable = offset_variable
+        self.writers = writers
         self.linger_ms = linger_ms
         self.max_batch_bytes = max_batch_bytes
         self.idle_timeout_seconds = idle_timeout_seconds
@@ -210,6 +218,7 @@ class SSEStreamOperator(BaseOperator):
             "timeout_seconds": timeout,
             "idle_timeout_seconds": self.idle_timeout_seconds,
             "batch_events": self.batch_size,
+            "writers": self.writers,
             "linger_ms": self.linger_ms,
             "max_batch_bytes": self.max_batch_bytes,
             "unknown_events": self.unknown_events,
@@ -293,6 +302,10 @@ def _is_limit(value: Any) -> bool:
     return value is None or (value == 0 and value is not False) or _is_count(value)
 
 
+def _is_count_of_writers(value: Any) -> bool:
+    return _is_count(value) and value <= _MOST_WRITERS
+
+
 def _is_positive(value: Any) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and 0 < value < _LARGEST
@@ -309,6 +322,7 @@ def _is_name_or_none(value: Any) -> bool:
 
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": (_is_count, "a positive whole number"),
+    "writers": (_is_count_of_writers, f"a whole number from 1 to {_MOST_WRITERS}"),
     "linger_ms": (_is_count, "a positive whole number"),
     "max_batch_bytes": (_is_count, "a positive whole number"),
     "max_dead_letters": (_is_limit, "a whole number, a share below 1.0 or None"),

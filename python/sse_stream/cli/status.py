@@ -95,7 +95,7 @@ def lag(row: Mapping[str, Any], source: Source) -> tuple[int | None, str]:
 
 
 def _stream_lines(row: Mapping[str, Any], lag_words: str, variable: Variable) -> list[str]:
-    shard = f", shard {row['shard']}" if row["shard"] or row["writer"] else ""
+    shard = f", shard {row['shard']}" if row["shard"] else ""
     held = f"held by database session {row['held_by']}" if row["held"] else "not running"
     return [
         f"stream {row['stream']}{shard}",

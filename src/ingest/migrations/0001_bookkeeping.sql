@@ -1,20 +1,24 @@
 -- The engine's own books. They live beside the data, because the promise "exactly once" rests on
 -- committing an offset in the transaction that stores the rows.
 
--- Where each stream stands. Keyed for several shards and writers from the start; one writer today.
+-- Where each stream stands: a row for each of its writers, each moved in the transaction that stores
+-- that writer's rows. A run begins by giving all of them the same numbers, those of the view
+-- sse_stream.streams.
 create table sse_stream.offsets (
     stream text not null,
     shard integer not null default 0,
     writer integer not null default 0,
     -- The history the numbers below belong to; null until the source has named one.
     epoch text,
-    -- Where to resume: the last id whose fate was committed. A rewind lowers it.
+    -- Where to resume: what came up to here and is this writer's was committed. A rewind lowers it.
     position bigint not null default 0,
-    -- The highest id ever committed in this epoch. It only ever chooses the path, direct or
-    -- replay-safe; it never decides that a keyed event is dropped.
+    -- The highest such id in this epoch: below it, what did not come lies in an open gap.
     high_water bigint not null default 0,
+    -- No writer has committed anything above it in this epoch, so that what is above is new. It only
+    -- ever chooses the path, direct or replay-safe; it never decides that a keyed event is dropped.
+    highest bigint not null default 0,
     -- What was last written to the Airflow Variable, and what before that: a Variable that holds
-    -- neither was changed by a person, who asks for a rewind.
+    -- neither was changed by a person, who asks for a rewind. Kept by writer 0.
     mirrored bigint,
     previously_mirrored bigint,
     -- Who holds the stream, and a counter that grows with every change of hands, so that a run
@@ -26,8 +30,28 @@ create table sse_stream.offsets (
     updated_at timestamptz not null default now(),
     constraint offsets_pkey primary key (stream, shard, writer),
     constraint offsets_position_check check (position >= 0),
-    constraint offsets_high_water_check check (high_water >= 0)
+    constraint offsets_high_water_check check (high_water >= 0),
+    constraint offsets_highest_check check (highest >= high_water)
 );
+
+-- Where each stream stands, whatever the number of its writers.
+create view sse_stream.streams as
+select
+    stream,
+    shard,
+    count(*)::integer as writers,
+    max(epoch) as epoch,
+    min(position) as position,
+    min(high_water) as high_water,
+    max(highest) as highest,
+    max(mirrored) filter (where writer = 0) as mirrored,
+    max(previously_mirrored) filter (where writer = 0) as previously_mirrored,
+    max(owner) filter (where writer = 0) as owner,
+    max(fence) as fence,
+    max(last_heard_at) as last_heard_at,
+    max(updated_at) as updated_at
+from sse_stream.offsets
+group by stream, shard;
 
 -- The histories a stream has had, in the order in which we met them.
 create table sse_stream.epochs (
@@ -35,8 +59,9 @@ create table sse_stream.epochs (
     shard integer not null default 0,
     epoch text not null,
     began_at timestamptz not null default now(),
-    -- The highest id committed in it when the source left it.
+    -- As in offsets, when the source left it.
     high_water bigint not null default 0,
+    highest bigint not null default 0,
     constraint epochs_pkey primary key (stream, shard, epoch)
 );
 

@@ -11,9 +11,9 @@ use crate::error::Error;
 use crate::gaps::OpenGaps;
 use crate::host::Host;
 use crate::intake::Intake;
+use crate::offsets::Offset;
 use crate::pages::{PAGE_EVENTS, Pages};
 use crate::preset::Offsets;
-use crate::store::Offset;
 
 /// Failed requests in a row after which this run leaves the twin alone.
 const MOST_FAILURES: u32 = 3;

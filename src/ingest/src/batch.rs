@@ -13,8 +13,10 @@ pub(crate) struct Batch {
     pub(crate) rows: Vec<RouteRows>,
     /// Ids, types and data of the events, one after the other.
     text: Vec<u8>,
-    /// Where the offset stands when this batch is committed.
+    /// Where the offset stands when this batch is committed, and the highest id that the stream has
+    /// had until then. Set when the batch is handed over; never for missed events, which move nothing.
     pub(crate) position: Option<i64>,
+    pub(crate) peak: i64,
     /// A range of offsets that these events are all there is of; for a batch that repairs gaps in
     /// sparse offsets.
     pub(crate) covered: Option<(i64, i64)>,
@@ -129,6 +131,7 @@ impl Batch {
         // A batch that repairs gaps moves no position.
         if self.position.is_some() {
             self.position = self.events.iter().rev().find_map(|event| event.id);
+            self.peak = self.highest().unwrap_or(0);
         }
         self.covered = None;
         self.gaps.retain(|gap| self.position.is_some_and(|position| gap.last < position));
@@ -167,7 +170,7 @@ impl Batch {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.position.is_none()
+        self.events.is_empty() && self.gaps.is_empty() && self.position.is_none()
     }
 
     /// Memory held: event bytes plus encoded rows.

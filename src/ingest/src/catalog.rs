@@ -24,6 +24,8 @@ pub(crate) struct Route {
     pub(crate) parent: Option<Parent>,
     /// CHECK constraints that the mapped columns decide alone.
     pub(crate) checks: Vec<Check>,
+    /// Whether COPY does what an insert would: it knows no rules, no views and no row security.
+    pub(crate) takes_copy: bool,
 }
 
 /// A CHECK constraint as the database's catalog holds it.
@@ -88,6 +90,7 @@ struct Table {
     unique: Vec<Vec<String>>,
     foreign_keys: Vec<ForeignKey>,
     checks: Vec<Check>,
+    takes_copy: bool,
 }
 
 struct TableColumn {
@@ -117,7 +120,9 @@ const COLUMNS: &str = "
            a.attidentity = 'd' as fills_itself,
            has_column_privilege(c.oid, a.attnum, 'insert') as may_insert,
            has_column_privilege(c.oid, a.attnum, 'update') as may_update,
-           has_column_privilege(c.oid, a.attnum, 'select') as may_select
+           has_column_privilege(c.oid, a.attnum, 'select') as may_select,
+           c.relkind in ('r', 'p') and not c.relhasrules and not row_security_active(c.oid)
+               as takes_copy
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
     join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -208,6 +213,7 @@ impl Table {
                 "table {name} does not exist; run `python -m sse_stream migrate` with its preset or create it"
             )));
         }
+        let takes_copy = columns[0].get("takes_copy");
         let columns = columns
             .iter()
             .map(|row| {
@@ -228,6 +234,7 @@ impl Table {
         let foreign_keys = client.query(FOREIGN_KEYS, &[&schema, &table]).await.map_err(failed)?;
         let checks = client.query(CHECKS, &[&schema, &table]).await.map_err(failed)?;
         Ok(Self {
+            takes_copy,
             checks: checks
                 .iter()
                 .map(|row| Check { name: row.get(0), expression: row.get(1), columns: row.get(2) })
@@ -269,6 +276,7 @@ impl Table {
                 .cloned()
                 .collect(),
             columns,
+            takes_copy: self.takes_copy,
         })
     }
 

@@ -23,6 +23,8 @@ pub struct RunConfig {
     pub stream: Option<String>,
     /// Which shard of the stream this run reads; 0 where the stream is not sharded.
     pub shard: i32,
+    /// How many sessions write at once, where the stream allows for more than one.
+    pub writers: usize,
     /// When the run ends by itself.
     pub limits: Limits,
     /// When a batch is due and how large it may grow.
@@ -68,19 +70,21 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
 }
 
-/// When a batch is due. It then still takes in what has already arrived until the previous
-/// commit returns, up to `max_bytes`.
+/// When a batch is due: with so many events, or `linger` after its first event and no sooner after
+/// the commit before it. It then still takes in what has already arrived until the previous commit
+/// returns, up to `max_bytes`.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchConfig {
     pub events: usize,
     pub linger: Duration,
-    /// Bound on the memory of one batch: event bytes plus encoded rows.
+    /// Bound on the memory of the batches being filled, shared by the writers: event bytes plus
+    /// encoded rows. As much again is being committed.
     pub max_bytes: usize,
 }
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self { events: 100, linger: Duration::from_millis(20), max_bytes: 4 << 20 }
+        Self { events: 100, linger: Duration::from_millis(5), max_bytes: 8 << 20 }
     }
 }
 

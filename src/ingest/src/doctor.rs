@@ -12,9 +12,9 @@ use crate::error::{Error, ErrorKind};
 use crate::land::statements::{ident, qualified};
 use crate::migrate::{self, Migration};
 use crate::mirror::{self, Start};
+use crate::offsets::Offset;
 use crate::preset::{Offsets, Preset};
 use crate::status;
-use crate::store::Offset;
 
 /// What a doctor is asked to look at.
 pub struct Examination {
@@ -114,7 +114,7 @@ async fn examine(
         return Ok(None);
     }
     let rows = status::streams(client, Some(stream)).await?;
-    let row = rows.into_iter().find(|row| row["shard"] == asked.shard && row["writer"] == 0);
+    let row = rows.into_iter().find(|row| row["shard"] == asked.shard);
     let offset = row.as_ref().map(offset_of);
     findings.extend(mirror_findings(offset.as_ref(), asked.mirror.as_deref()));
     if let Some(row) = &row {
@@ -175,6 +175,7 @@ fn offset_of(row: &Value) -> Offset {
         epoch: row["epoch"].as_str().map(str::to_owned),
         position: row["position"].as_i64().unwrap_or_default(),
         high_water: row["high_water"].as_i64().unwrap_or_default(),
+        highest: row["highest"].as_i64().unwrap_or_default(),
         mirrored: row["mirrored"].as_i64(),
         previously_mirrored: row["previously_mirrored"].as_i64(),
     }

@@ -51,6 +51,7 @@ impl Bench {
                 key_len: 1,
                 parent: None,
                 checks: Vec::new(),
+                takes_copy: true,
             })
             .collect();
         let rows = routes.iter().map(|_| RouteRows::default()).collect();

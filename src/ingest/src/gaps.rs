@@ -2,12 +2,14 @@
 //! events come after all. What is at or below the high-water mark and in no open gap was given.
 
 use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_postgres::Client;
 
 use crate::batch::{Batch, Gap};
 use crate::dead_letters::Address;
 use crate::error::Error;
+use crate::offsets::Key;
 
 /// More open gaps than this are not held in memory: the oldest are.
 const MOST: usize = 10_000;
@@ -16,6 +18,7 @@ const OPEN: &str = "
     select gap_id, first_missed, last_missed, noticed_by = 'reset' from sse_stream.gaps
     where stream = $1 and shard = $2 and epoch = $3 and repaired_at is null
     order by first_missed, gap_id limit $4";
+const LOCK: &str = "select pg_advisory_xact_lock(hashtextextended($1, 0))";
 const NOTE: &str = "
     insert into sse_stream.gaps (stream, shard, epoch, run_id, first_missed, last_missed, noticed_by)
     select $1, $2, $3, nullif($4, ''), u.*
@@ -52,11 +55,38 @@ pub(crate) struct OpenGap {
     pub(crate) on_purpose: bool,
 }
 
+/// The ledger as a run knows it, for all of its writers.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    open: Mutex<Arc<OpenGaps>>,
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl Ledger {
+    pub(crate) fn open(&self) -> Arc<OpenGaps> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads it again. One after the other: whoever changed it reads after its own commit, so the
+    /// last to read has seen all changes.
+    pub(crate) async fn read(
+        &self,
+        client: &Client,
+        key: Key<'_>,
+        epoch: Option<&str>,
+    ) -> Result<(), Error> {
+        let _one = self.reading.lock().await;
+        let open = Arc::new(OpenGaps::read(client, key, epoch).await?);
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
+        Ok(())
+    }
+}
+
 impl OpenGaps {
     /// Reads the ledger.
     pub(crate) async fn read(
         client: &Client,
-        (stream, shard): (&str, i32),
+        (stream, shard): Key<'_>,
         epoch: Option<&str>,
     ) -> Result<Self, Error> {
         let Some(epoch) = epoch else { return Ok(Self::default()) };
@@ -93,15 +123,32 @@ impl OpenGaps {
 
     /// Writes down that the offsets of the batch's events are missing no more, in the present
     /// transaction. Returns how many lines of the ledger changed, and how many gaps ended.
-    pub(crate) async fn repair(&self, client: &Client, batch: &Batch) -> Result<(u64, u64), Error> {
-        let (mut touched, mut ended) = (0, 0);
-        if self.0.is_empty() {
-            return Ok((touched, ended));
-        }
+    pub(crate) async fn repair(
+        &self,
+        client: &Client,
+        key: Key<'_>,
+        batch: &Batch,
+    ) -> Result<(u64, u64), Error> {
         let given = given(batch);
+        let brings = |gap: &OpenGap| {
+            given.iter().any(|(first, last)| gap.first <= *last && *first <= gap.last)
+        };
+        if !self.0.iter().any(brings) {
+            return Ok((0, 0));
+        }
+        // Another writer may be at the same gap: one after the other, each with what it finds.
+        client
+            .execute(LOCK, &[&format!("sse_stream/gaps/{}/{}", key.0, key.1)])
+            .await
+            .map_err(|error| Error::database("cannot lock sse_stream.gaps", error))?;
+        Self::read(client, key, Some(&batch.epoch)).await?.fill(client, &given).await
+    }
+
+    async fn fill(&self, client: &Client, given: &[(i64, i64)]) -> Result<(u64, u64), Error> {
+        let (mut touched, mut ended) = (0, 0);
         let failed = |error| Error::database("cannot write sse_stream.gaps", error);
         for gap in &self.0 {
-            let mut parts = parts((gap.first, gap.last), &given);
+            let mut parts = parts((gap.first, gap.last), given);
             if parts.iter().all(|part| !part.given) {
                 continue;
             }

@@ -2,33 +2,34 @@
 
 use std::sync::Arc;
 
-use crate::config::{RunConfig, Stop};
+use futures_util::future::try_join_all;
+
+use crate::catalog::{Catalog, Route, Source};
+use crate::config::{BadEvents, RunConfig, Stop};
 use crate::error::Error;
 use crate::host::Host;
 use crate::mirror::{self, Start};
-use crate::store::Store;
+use crate::preset::Mode;
+use crate::store::{Shared, Store};
 
-/// Waits for the stream, decides where to start and takes it. `None` when stopped while waiting.
+/// Waits for the stream, decides where to start and takes it, for all writers that the run can
+/// have. `None` when stopped while waiting.
 pub(crate) async fn open(
     config: &RunConfig,
     host: &Arc<dyn Host>,
     stop: &Stop,
-) -> Result<Option<Store>, Error> {
-    let Some(mut store) = Store::open(config, host.clone(), stop).await? else { return Ok(None) };
+) -> Result<Option<Vec<Store>>, Error> {
+    let first = (0, Shared::default());
+    let Some(mut store) = Store::open(config, host.clone(), stop, first).await? else {
+        return Ok(None);
+    };
     let shown = ask(host, "read the offset mirror", |host| host.read_mirror()).await?;
     let stored = store.stored().await?;
-    match mirror::decide(stored.as_ref(), shown.as_deref())? {
-        Start::Stored => store.take(&config.run, (0, None)).await?,
-        Start::First { position, mirrored } => {
-            store.take(&config.run, (position, mirrored)).await?;
-        }
-        Start::Seek { from, to } => {
-            store.take(&config.run, (0, None)).await?;
-            store.seek(to).await?;
-            tracing::warn!(
-                "the offset mirror was changed by hand: moving from offset {from} to {to}"
-            );
-        }
+    let start = mirror::decide(stored.as_ref(), shown.as_deref())?;
+    let writers = writers(config, store.catalog(), &**host);
+    store.take(&config.run, writers, &start).await?;
+    if let Start::Seek { from, to } = start {
+        tracing::warn!("the offset mirror was changed by hand: moving from offset {from} to {to}");
     }
     let offset = store.offset();
     tracing::info!(
@@ -37,13 +38,59 @@ pub(crate) async fn open(
         offset.position,
         offset.epoch.as_deref().unwrap_or("(not known yet)")
     );
-    Ok(Some(store))
+    let others = (1..writers).map(async |writer| {
+        let place = (writer, store.shared());
+        let mut other = Store::open(config, host.clone(), stop, place).await?;
+        if let Some(other) = &mut other {
+            let (_, fence) = store.fence();
+            other.stand(store.offset().clone(), fence);
+        }
+        Ok::<_, Error>(other)
+    });
+    let others = try_join_all(others).await?;
+    Ok(std::iter::once(Some(store)).chain(others).collect())
+}
+
+/// How many sessions may write the stream at once. Where events depend on each other beyond what
+/// they are split by, it is one, and the log says why.
+fn writers(config: &RunConfig, catalog: &Catalog, host: &dyn Host) -> i32 {
+    let asked = i32::try_from(config.writers.max(1)).unwrap_or(i32::MAX);
+    if asked == 1 {
+        return 1;
+    }
+    let split = config.preset.stream.split.as_ref();
+    let scattered = |route: &&Route| match route.mode {
+        Mode::Append => true,
+        // The last one wins, so they must come in order.
+        Mode::Upsert => !route.columns[..route.key_len]
+            .iter()
+            .any(|column| matches!(&column.source, Source::Pointer(at) if Some(at) == split)),
+        Mode::Insert | Mode::Update => false,
+    };
+    let why = match catalog.routes.iter().find(scattered) {
+        _ if split.is_none() => "the preset does not say by what to split events".to_owned(),
+        Some(route) if route.mode == Mode::Append => {
+            format!("the route to {} has no key", route.table)
+        }
+        Some(route) => format!("the rows of {} must come in order", route.table),
+        None if host.has_processors() => "events have processors".to_owned(),
+        None if config.bad_events == BadEvents::Fail => {
+            "nothing is to land behind a bad event".to_owned()
+        }
+        None => return asked,
+    };
+    tracing::info!("one writer instead of {asked}: {why}");
+    1
 }
 
 /// Writes the position to the mirror, unless a person changed the mirror during the run: that
 /// request stays for the next run. Without a mirror nothing is recorded as shown: a mirror that a
 /// later run has would look as if a person had changed it.
-pub(crate) async fn show(store: &mut Store, host: &Arc<dyn Host>) -> Result<(), Error> {
+pub(crate) async fn show(
+    store: &mut Store,
+    position: i64,
+    host: &Arc<dyn Host>,
+) -> Result<(), Error> {
     if !host.has_mirror() {
         return Ok(());
     }
@@ -55,8 +102,7 @@ pub(crate) async fn show(store: &mut Store, host: &Arc<dyn Host>) -> Result<(), 
         );
         return Ok(());
     }
-    store.mirror().await?;
-    let position = store.offset().position;
+    store.mirror(position).await?;
     ask(host, "write the offset mirror", move |host| host.write_mirror(position)).await
 }
 

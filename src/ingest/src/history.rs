@@ -5,6 +5,7 @@ use tokio_postgres::Client;
 use crate::config::RunIdentity;
 use crate::connect::DatabaseConfig;
 use crate::error::Error;
+use crate::offsets::Key;
 use crate::report::Report;
 
 const NOTE_EPOCH: &str = "
@@ -64,9 +65,6 @@ pub async fn prune(
         .map(|row| Pruned { object_name: row.get(0), unit: row.get(1), removed: row.get(2) })
         .collect())
 }
-
-/// A stream and its shard.
-type Key<'a> = (&'a str, i32);
 
 /// Opens a line for the run and returns its number.
 pub(crate) async fn begin_run(

@@ -33,6 +33,11 @@ pub trait Host: Send + Sync + 'static {
         false
     }
 
+    /// Whether any type is handled so.
+    fn has_processors(&self) -> bool {
+        false
+    }
+
     /// Handles one event inside the batch's transaction. An error makes the event a dead letter.
     fn process(&self, _event: &ProcessorEvent, _cursor: &mut Cursor) -> Result<(), String> {
         Ok(())

@@ -9,9 +9,9 @@ use crate::catalog::Catalog;
 use crate::config::{RunConfig, UnknownEvents};
 use crate::decode::{Decoder, Incoming, Reason};
 use crate::host::Host;
+use crate::offsets::Offset;
 use crate::preset::{Offsets, StreamSpec};
 use crate::selector::{Found, Selector};
-use crate::store::Offset;
 
 /// How a gap shows where offsets are dense and the source says nothing.
 const JUMP: &str = "offset_jump";
@@ -32,6 +32,9 @@ pub(crate) struct Intake {
     /// What the present response was asked to go on from, until its first event has come.
     asked_after: Option<i64>,
     last_id: i64,
+    /// The id after which the stream would go on, and the highest that it has had in this run.
+    position: i64,
+    peak: i64,
     taken: u64,
 }
 
@@ -54,6 +57,8 @@ impl Intake {
             gone_after: None,
             asked_after: None,
             last_id: offset.position,
+            position: offset.position,
+            peak: offset.position,
             taken: 0,
         }
     }
@@ -61,6 +66,16 @@ impl Intake {
     /// Events taken so far in this run.
     pub(crate) fn taken(&self) -> u64 {
         self.taken
+    }
+
+    /// The id after which the stream would go on behind what was taken.
+    pub(crate) fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// The highest id that the stream has had.
+    pub(crate) fn peak(&self) -> i64 {
+        self.peak
     }
 
     pub(crate) fn epoch(&self) -> &str {
@@ -78,14 +93,14 @@ impl Intake {
 
     /// The response says after which id it begins. Ids between where we stand and that one are
     /// lost there.
-    pub(crate) fn anchored(&mut self, anchor: &str, batch: &mut Batch) {
+    pub(crate) fn anchored(&mut self, anchor: &str, batches: &mut [Batch]) {
         match parse_id(anchor.as_bytes()) {
             Some(anchor) => {
-                self.note_gap(Some(anchor), "anchor", batch);
+                self.note_gap(Some(anchor), "anchor", &mut batches[0]);
                 if anchor > self.last_id {
                     self.last_id = anchor;
                     self.asked_after = Some(anchor);
-                    advance(batch, Some(anchor));
+                    self.advance(Some(anchor));
                 }
             }
             None => tracing::warn!(
@@ -106,7 +121,7 @@ impl Intake {
     /// From now on events belong to this history, read from its beginning.
     pub(crate) fn begin(&mut self, epoch: &str) {
         self.name_epoch(epoch);
-        self.last_id = 0;
+        (self.last_id, self.position, self.peak) = (0, 0, 0);
         self.asked_after = None;
         self.gone_after = None;
         self.dense_after = self.dense_after.map(|_| 0);
@@ -117,10 +132,10 @@ impl Intake {
         epoch.clone_into(&mut self.epoch);
     }
 
-    /// Takes one item into the batch. True if it was an event.
-    pub(crate) fn take(&mut self, item: sse::Item<'_>, batch: &mut Batch) -> bool {
+    /// Takes one item into its writer's batch. True if it was an event.
+    pub(crate) fn take(&mut self, item: sse::Item<'_>, batches: &mut [Batch]) -> bool {
         match item {
-            sse::Item::Event(event) => self.take_event(&event, batch),
+            sse::Item::Event(event) => self.take_event(&event, batches),
             sse::Item::Oversize(event) => {
                 let id = if event.own_id { event.id } else { b"" };
                 let text = format!(
@@ -129,36 +144,39 @@ impl Intake {
                     event.head.len()
                 );
                 let fate = Fate::Dead(Reason::new("too_large", text));
-                self.put(parse_id(id), id, event.event, event.head, fate, batch);
+                self.put(parse_id(id), id, event.event, event.head, fate, &mut batches[0]);
                 true
             }
             sse::Item::IdOnly(id) => {
-                advance(batch, parse_id(id));
+                self.advance(parse_id(id));
                 false
             }
             sse::Item::Comment(_) | sse::Item::Retry(_) => false,
         }
     }
 
-    fn take_event(&mut self, event: &sse::Event<'_>, batch: &mut Batch) -> bool {
+    fn take_event(&mut self, event: &sse::Event<'_>, batches: &mut [Batch]) -> bool {
         let sse_id = if event.own_id { event.id } else { b"" };
         if self.gap_event.as_deref() == Some(event.event) {
-            self.note_gap(parse_id(sse_id), "in_band", batch);
+            self.note_gap(parse_id(sse_id), "in_band", &mut batches[0]);
             self.last_id = parse_id(sse_id).unwrap_or(self.last_id).max(self.last_id);
-            advance(batch, parse_id(sse_id));
+            self.advance(parse_id(sse_id));
             return false;
         }
         if let Some(raw) = event.raw_data {
             let reason = Reason::new("invalid_utf8", "the data is not valid UTF-8");
-            self.put(parse_id(sse_id), sse_id, event.event, raw, Fate::Dead(reason), batch);
+            let fate = Fate::Dead(reason);
+            self.put(parse_id(sse_id), sse_id, event.event, raw, fate, &mut batches[0]);
             return true;
         }
         let (id, event_type) = self.envelope.read(sse_id, event.event, event.data);
-        let fate = match (id, event_type) {
-            (None, _) => Fate::Dead(Reason::new("missing_id", "the event has no integer id")),
-            (_, None) => Fate::Dead(Reason::new("missing_field", "the event has no type")),
-            (Some(id), Some(event_type)) => self.decode(id, event_type, event.data, batch),
+        let dead = |code, text| (0, Fate::Dead(Reason::new(code, text)));
+        let (writer, fate) = match (id, event_type) {
+            (None, _) => dead("missing_id", "the event has no integer id"),
+            (_, None) => dead("missing_field", "the event has no type"),
+            (Some(id), Some(event_type)) => self.decode(id, event_type, event.data, batches),
         };
+        let batch = &mut batches[writer];
         let source_id = id.filter(|_| sse_id.is_empty()).map(|id| id.to_string());
         let source_id = source_id.as_deref().map_or(sse_id, str::as_bytes);
         let event_type = event_type.unwrap_or(event.event);
@@ -166,16 +184,23 @@ impl Intake {
         true
     }
 
-    fn decode(&mut self, id: i64, event_type: &str, data: &str, batch: &mut Batch) -> Fate {
+    /// Encodes the event into the batch of the writer that it belongs to, and says which.
+    fn decode(
+        &mut self,
+        id: i64,
+        event_type: &str,
+        data: &str,
+        batches: &mut [Batch],
+    ) -> (usize, Fate) {
         let known = self.catalog.knows(event_type)
             || !self.catalog.has_types()
             || self.host.processor(event_type);
         if !known {
             match self.unknown {
-                UnknownEvents::Ignore => return Fate::Ignored,
+                UnknownEvents::Ignore => return (0, Fate::Ignored),
                 UnknownEvents::DeadLetter => {
                     let text = format!("no route names the type {event_type:.100?}");
-                    return Fate::Dead(Reason::new("unknown_type", text));
+                    return (0, Fate::Dead(Reason::new("unknown_type", text)));
                 }
                 UnknownEvents::RawOnly => {}
             }
@@ -187,9 +212,15 @@ impl Intake {
             epoch: &self.epoch,
             received_at: jiff::Timestamp::now(),
         };
-        match self.decoder.decode(&incoming, batch.events.len(), &mut batch.rows) {
-            Ok(()) => Fate::Pending,
-            Err(reason) => Fate::Dead(reason),
+        let read = match self.decoder.read(event_type, data) {
+            Ok(read) => read,
+            Err(reason) => return (0, Fate::Dead(reason)),
+        };
+        let writer = writer_of(read.split(), batches.len());
+        let batch = &mut batches[writer];
+        match read.encode(&incoming, batch.events.len(), &mut batch.rows) {
+            Ok(()) => (writer, Fate::Pending),
+            Err(reason) => (writer, Fate::Dead(reason)),
         }
     }
 
@@ -215,8 +246,15 @@ impl Intake {
             self.gone_after = None;
         }
         batch.push(id, source_id, event_type, data, fate);
-        advance(batch, id);
+        self.advance(id);
         self.taken += 1;
+    }
+
+    /// The position follows the stream, also downwards: what a source sends again is recognised,
+    /// what we never ask for is lost.
+    fn advance(&mut self, id: Option<i64>) {
+        self.position = id.unwrap_or(self.position);
+        self.peak = self.peak.max(self.position);
     }
 
     /// The source goes on behind `last`: what lies between the id before and `last` did not come.
@@ -246,7 +284,7 @@ impl Intake {
         let (id, event_type) = self.envelope.read(event.id, event.event, event.data);
         let Some(id) = id.filter(|id| wanted.contains(id)) else { return false };
         let event_type = event_type.unwrap_or(event.event);
-        let fate = self.decode(id, event_type, event.data, batch);
+        let (_, fate) = self.decode(id, event_type, event.data, std::slice::from_mut(batch));
         let source_id = id.to_string();
         batch.push(Some(id), source_id.as_bytes(), event_type, event.data.as_bytes(), fate);
         true
@@ -263,10 +301,15 @@ fn is_dense(config: &RunConfig) -> bool {
         && !names.any(|name| stream.filters.iter().any(|filter| filter == name))
 }
 
-/// The position follows the stream, also downwards: what a source sends again is recognised, what
-/// we never ask for is lost.
-fn advance(batch: &mut Batch, id: Option<i64>) {
-    batch.position = id.or(batch.position);
+/// Which of `writers` takes an event, by the text of the value it is split by: FNV-1a, in 64 bits.
+/// Events without one go to the first.
+fn writer_of(split: Option<&str>, writers: usize) -> usize {
+    let Some(text) = split.filter(|_| writers > 1) else { return 0 };
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // The low bits of this hash are its weakest.
+    ((hash >> 32) % writers as u64) as usize
 }
 
 /// An offset: ASCII digits that fit.

@@ -8,7 +8,8 @@ use crate::config::{RunConfig, Stop};
 use crate::error::{Error, ErrorKind};
 
 const TRY_LOCK: &str = "select pg_try_advisory_lock(hashtextextended($1, 0))";
-const OWNER: &str = "select owner from sse_stream.offsets where stream = $1 and shard = $2";
+const OWNER: &str =
+    "select owner from sse_stream.offsets where stream = $1 and shard = $2 and writer = 0";
 
 /// Waits until the stream is free: normal where runs follow each other, an `OffsetConflict` when
 /// it lasts beyond the lease. False when `stop` was set meanwhile.

@@ -2,7 +2,7 @@
 //! for a rewind. The truth stays in the offset row.
 
 use crate::error::Error;
-use crate::store::Offset;
+use crate::offsets::Offset;
 
 /// Where a run starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,7 @@ mod tests {
             epoch: Some("e".into()),
             position: 90,
             high_water: 100,
+            highest: 100,
             mirrored: Some(90),
             previously_mirrored: Some(70),
         }

@@ -1,22 +1,20 @@
-//! The only loop: reads the source, fills batches, hands them to the store one at a time, and
-//! ends with a report. While a commit is under way the next batch fills with what arrives.
+//! The only loop: reads the source, fills the batches of the writers, hands them over, and ends with
+//! a report.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinError, JoinHandle};
-use tracing::instrument::WithSubscriber;
+use tokio::task::JoinError;
 
 use crate::backfill::Backfill;
-use crate::batch::{Batch, Gap};
+use crate::batch::Gap;
 use crate::config::{BadEvents, GapPolicy, RunConfig, Stop};
 use crate::error::{Error, ErrorKind};
 use crate::handover::{open, show};
 use crate::host::Host;
 use crate::intake::Intake;
+use crate::lanes::{Done, Lanes, Work, no_answer};
 use crate::progress::Progress;
-use crate::recovery;
 use crate::report::{Report, StopReason};
 use crate::settle::Committed;
 use crate::source::{Signal, Source};
@@ -29,24 +27,11 @@ const STOP_GRACE: Duration = Duration::from_millis(600);
 /// How long the end of a run waits for the database: for its last commit, and to close its books.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the database may take for one commit before its session is taken for dead, and after
-/// what time the log says that it is slow.
-const SESSION_PATIENCE: Duration = Duration::from_secs(60);
-const SLOW_AFTER: Duration = Duration::from_secs(5);
-
-/// How long a run goes on trying to reach the database again: this long beyond its deadline, or
-/// this long where it has none.
-const RECOVERY_GRACE: Duration = Duration::from_secs(15);
-const RECOVERY_PATIENCE: Duration = Duration::from_secs(600);
-
 /// How long the end of a run goes on fetching missed events.
 const REPAIR_GRACE: Duration = Duration::from_secs(10);
 
 /// How often waiting events are tried again whose parent came by another way.
 const REVISIT_EVERY: Duration = Duration::from_secs(60);
-
-/// The books note at most this often that the source was heard.
-const TOUCH_EVERY: Duration = Duration::from_millis(900);
 
 /// Reads the source until a limit, the end of the stream or `stop`, and lands its events.
 ///
@@ -57,11 +42,11 @@ pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<R
         opened = Box::pin(open(&config, &host, &stop)) => opened?,
         () = overdue(&stop) => None,
     };
-    let Some(store) = opened else {
+    let Some(stores) = opened else {
         return Ok(empty_report(&config, StopReason::Stopped));
     };
 
-    let mut pipeline = Pipeline::new(config, store, host.clone(), stop.clone())?;
+    let mut pipeline = Pipeline::new(config, stores, host.clone(), stop.clone())?;
     let ended = tokio::select! {
         ended = Box::pin(pipeline.drive()) => ended,
         () = overdue(&stop) => {
@@ -101,35 +86,21 @@ fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
     }
 }
 
-/// What a job gives back: the store (unless its session is lost for good), the batch, and what a
-/// commit decided.
-type JobOutput = (Option<Store>, Batch, Result<Option<Committed>, Error>);
-type Job = JoinHandle<JobOutput>;
-
 struct Pipeline {
     config: Arc<RunConfig>,
-    host: Arc<dyn Host>,
     stop: Stop,
     source: Source,
     intake: Intake,
+    lanes: Lanes,
     backfill: Option<Backfill>,
     /// Gaps of this run that are still to be repaired where the policy is to fail.
     missed: Vec<Gap>,
-    /// The batch that is being filled, and when its first event came.
-    filling: Batch,
-    since: Option<Instant>,
-    /// An emptied batch, kept for its buffers.
-    spare: Option<Batch>,
-    /// Present while no job runs.
-    store: Option<Store>,
-    job: Option<Job>,
     report: Report,
     started: Instant,
     last_event_at: Instant,
     heard: bool,
     /// Until the source has answered once: what it last failed with.
     unreached: Option<String>,
-    written_at: Instant,
     revisit_at: Instant,
     progress: Progress,
 }
@@ -137,23 +108,21 @@ struct Pipeline {
 impl Pipeline {
     fn new(
         config: RunConfig,
-        store: Store,
+        stores: Vec<Store>,
         host: Arc<dyn Host>,
         stop: Stop,
     ) -> Result<Self, Error> {
-        let source = Source::open(&config, store.offset().position)?;
-        let intake = Intake::new(&config, store.catalog(), host.clone(), store.offset());
-        let backfill = Backfill::open(&config, store.catalog(), host.clone(), store.offset())?;
+        let config = Arc::new(config);
+        let lead = &stores[0];
+        let source = Source::open(&config, lead.offset().position)?;
+        let intake = Intake::new(&config, lead.catalog(), host.clone(), lead.offset());
+        let backfill = Backfill::open(&config, lead.catalog(), host.clone(), lead.offset())?;
         let mut report = empty_report(&config, StopReason::Stopped);
-        report.position = store.offset().position;
-        report.epoch = store.offset().epoch.clone();
+        report.position = lead.offset().position;
+        report.epoch = lead.offset().epoch.clone();
         let now = Instant::now();
         Ok(Self {
-            filling: Batch::new(store.catalog().routes.len()),
-            spare: None,
-            since: None,
-            store: Some(store),
-            job: None,
+            lanes: Lanes::new(config.clone(), host, stop.clone(), stores),
             source,
             intake,
             backfill,
@@ -163,11 +132,9 @@ impl Pipeline {
             last_event_at: now,
             heard: false,
             unreached: Some("no answer yet".to_owned()),
-            written_at: now,
             revisit_at: now,
             progress: Progress::new(config.progress_every),
-            config: Arc::new(config),
-            host,
+            config,
             stop,
         })
     }
@@ -179,7 +146,7 @@ impl Pipeline {
             if let Some(reason) = self.reason_to_stop() {
                 break reason;
             }
-            self.start_job();
+            self.start_jobs();
             // A job that started has made room: events that came already must not be forgotten with
             // a connection that ends now.
             self.take_in();
@@ -196,8 +163,8 @@ impl Pipeline {
                 .await
                 .map_err(|_| no_answer("commit the last events"))??;
             self.repair_all().await?;
-        } else if self.job.is_some() {
-            self.finish_job().await?;
+        } else {
+            self.finish_jobs().await?;
         }
         self.check_gaps()?;
         if let Some(why) = self.too_many(true) {
@@ -212,23 +179,22 @@ impl Pipeline {
             // Not the source is silent, we do not listen.
             self.last_event_at = Instant::now();
         }
+        let mut any = false;
         while self.has_room() {
             let Some(item) = self.source.next_item() else { break };
-            let was_event = self.intake.take(item, &mut self.filling);
-            if was_event {
-                self.source.has_given();
-            }
-            if !self.filling.is_empty() {
-                self.since.get_or_insert_with(Instant::now);
-            }
-            if was_event {
-                self.last_event_at = Instant::now();
+            if self.intake.take(item, &mut self.lanes.filling) {
+                any = true;
             }
         }
+        if any {
+            self.source.has_given();
+            self.last_event_at = Instant::now();
+        }
+        self.lanes.note_filling();
     }
 
     fn has_room(&self) -> bool {
-        self.filling.bytes() < self.config.batch.max_bytes && !self.limit_reached()
+        self.lanes.has_room() && !self.limit_reached()
     }
 
     fn limit_reached(&self) -> bool {
@@ -250,69 +216,37 @@ impl Pipeline {
         }
     }
 
-    /// Starts what is due: a look at the waiting events, a commit, or else notes in the books that the source was heard.
-    fn start_job(&mut self) {
-        if self.job.is_some() {
-            return;
+    /// Starts what is due: a look at the waiting events, missed events, commits, or notes in the
+    /// books that the source was heard.
+    fn start_jobs(&mut self) {
+        if self.lanes.lead().is_some() {
+            if self.revisit_at <= Instant::now() {
+                self.revisit_at = Instant::now() + REVISIT_EVERY;
+                self.lanes.start_revisit();
+            } else {
+                self.start_repair();
+            }
         }
-        let batch = &self.config.batch;
-        let due = self.filling.events.len() >= batch.events
-            || self.filling.bytes() >= batch.max_bytes / 4
-            || self.since.is_some_and(|since| since.elapsed() >= batch.linger);
-        if self.revisit_at <= Instant::now() {
-            return self.start_revisit();
+        if self.lanes.start_due(&self.intake, self.heard) {
+            self.heard = false;
         }
-        if self.start_repair() {
-            return;
-        }
-        if due {
-            self.start_commit();
-        } else if self.heard && self.since.is_none() && self.written_at.elapsed() >= TOUCH_EVERY {
-            self.start_touch();
-        }
-    }
-
-    fn start_commit(&mut self) {
-        if self.filling.is_empty() {
-            return;
-        }
-        let Some(mut store) = self.store.take() else { return };
-        let empty = self.spare.take().unwrap_or_else(|| Batch::new(self.filling.rows.len()));
-        let mut batch = std::mem::replace(&mut self.filling, empty);
-        batch.epoch = self.intake.epoch().to_owned();
-        self.since = None;
-        self.heard = false;
-        // A processor may take its time; the database may not.
-        let own = batch.events.iter().any(|event| self.host.processor(batch.event_type(event)));
-        let patience = if own { Duration::MAX } else { SESSION_PATIENCE };
-        self.spawn(async move {
-            let result = patiently(patience, store.commit(&mut batch)).await.map(Some);
-            (Some(store), batch, result)
-        });
     }
 
     /// Hands missed events to the store, if some have been fetched. One page at a time: the next
     /// one is fetched while the live stream goes on.
     fn start_repair(&mut self) -> bool {
-        if self.store.is_none() {
+        if self.lanes.lead().is_none() {
             return false;
         }
-        let Some(mut batch) = self.backfill.as_mut().and_then(Backfill::take) else {
-            return false;
-        };
-        let Some(mut store) = self.store.take() else { return false };
-        batch.epoch = self.intake.epoch().to_owned();
-        self.spawn(async move {
-            let result = store.commit(&mut batch).await.map(Some);
-            (Some(store), batch, result)
-        });
+        let Some(batch) = self.backfill.as_mut().and_then(Backfill::take) else { return false };
+        self.lanes.start_repair(batch, self.intake.epoch());
         true
     }
 
     /// Chooses the next missed events to fetch, now that the store is here.
     fn aim(&mut self) {
-        if let (Some(backfill), Some(store)) = (&mut self.backfill, &self.store) {
-            backfill.aim(store.gaps(), self.intake.epoch());
+        if let (Some(backfill), Some(store)) = (&mut self.backfill, self.lanes.lead()) {
+            backfill.aim(&store.gaps(), self.intake.epoch());
         }
     }
 
@@ -322,7 +256,7 @@ impl Pipeline {
         self.aim();
         while self.backfill.as_ref().is_some_and(Backfill::is_busy) && Instant::now() < until {
             if self.start_repair() {
-                self.finish_job().await?;
+                self.finish_jobs().await?;
             } else if let Some(backfill) = &mut self.backfill {
                 tokio::select! {
                     () = backfill.advance() => {}
@@ -338,15 +272,12 @@ impl Pipeline {
                 REPAIR_GRACE.as_secs()
             );
         }
-        while self.job.is_some() {
-            self.finish_job().await?;
-        }
-        Ok(())
+        self.finish_jobs().await
     }
 
     fn check_gaps_tried(&mut self) -> Result<(), Error> {
         match &self.backfill {
-            Some(backfill) if backfill.is_busy() || self.job.is_some() => Ok(()),
+            Some(backfill) if backfill.is_busy() || self.lanes.is_repairing() => Ok(()),
             _ => self.check_gaps(),
         }
     }
@@ -354,8 +285,9 @@ impl Pipeline {
     /// Fails the run for a gap that stays open, where that is the policy and nothing more is
     /// tried.
     fn check_gaps(&mut self) -> Result<(), Error> {
-        if let Some(store) = &self.store {
-            self.missed.retain(|gap| store.gaps().overlaps(&(gap.first..=gap.last)));
+        if let Some(store) = self.lanes.lead() {
+            let open = store.gaps();
+            self.missed.retain(|gap| open.overlaps(&(gap.first..=gap.last)));
         }
         let Some(gap) = self.missed.first() else { return Ok(()) };
         let tried = match self.backfill {
@@ -371,51 +303,6 @@ impl Pipeline {
         ))
     }
 
-    fn start_revisit(&mut self) {
-        let Some(mut store) = self.store.take() else { return };
-        self.revisit_at = Instant::now() + REVISIT_EVERY;
-        let (max_wait, routes) = (self.config.max_wait, self.filling.rows.len());
-        self.spawn(async move {
-            let result = store.revisit(max_wait).await.map(Some);
-            (Some(store), Batch::new(routes), result)
-        });
-    }
-
-    fn start_touch(&mut self) {
-        let Some(mut store) = self.store.take() else { return };
-        self.heard = false;
-        self.spawn(async move {
-            let result = patiently(SESSION_PATIENCE, store.touch()).await.map(|()| None);
-            (Some(store), Batch::default(), result)
-        });
-    }
-
-    /// Gets a new session after the database broke off, and finishes the batch with it.
-    fn start_recovery(&mut self, store: Store, mut batch: Batch, error: Error) {
-        tracing::warn!("{error}; connecting to the database again");
-        let footing = store.footing();
-        drop(store);
-        let (config, host, stop) = (self.config.clone(), self.host.clone(), self.stop.clone());
-        let until = match self.config.limits.timeout {
-            Some(timeout) => self.started + timeout + RECOVERY_GRACE,
-            None => Instant::now() + RECOVERY_PATIENCE,
-        };
-        self.spawn(async move {
-            let regained = recovery::regain(&config, &host, &stop, footing, until, error).await;
-            match regained {
-                Ok(mut store) => {
-                    let result = store.finish(&footing, &mut batch).await;
-                    (Some(store), batch, result)
-                }
-                Err(error) => (None, batch, Err(error)),
-            }
-        });
-    }
-
-    fn spawn(&mut self, job: impl Future<Output = JobOutput> + Send + 'static) {
-        self.job = Some(tokio::spawn(job.with_current_subscriber()));
-    }
-
     /// Waits for the next thing to happen: bytes, the end of a job, a timer or the stop flag.
     async fn wait(&mut self) -> Result<Option<StopReason>, Error> {
         let wake_at = self.next_timer();
@@ -424,7 +311,7 @@ impl Pipeline {
         tokio::select! {
             biased;
             () = self.stop.wait() => Ok(None),
-            done = join(&mut self.job), if self.job.is_some() => {
+            done = self.lanes.join() => {
                 self.settle(done)?;
                 Ok(None)
             }
@@ -443,11 +330,9 @@ impl Pipeline {
 
     fn next_timer(&self) -> Instant {
         let limits = &self.config.limits;
-        let linger =
-            self.since.filter(|_| self.job.is_none()).map(|at| at + self.config.batch.linger);
         [
             Some(self.progress.due_at()),
-            linger,
+            self.lanes.next_due(&self.intake),
             limits.timeout.map(|timeout| self.started + timeout),
             limits.idle_timeout.map(|idle| self.last_event_at + idle),
         ]
@@ -465,10 +350,8 @@ impl Pipeline {
                 self.intake.connected();
                 let goes_on = self.meet_epoch(epoch).await?;
                 if let Some(anchor) = anchor.filter(|_| goes_on) {
-                    self.intake.anchored(&anchor, &mut self.filling);
-                    if !self.filling.is_empty() {
-                        self.since.get_or_insert_with(Instant::now);
-                    }
+                    self.intake.anchored(&anchor, &mut self.lanes.filling);
+                    self.lanes.note_filling();
                 }
             }
             Signal::Gone => self.intake.gone(),
@@ -502,9 +385,7 @@ impl Pipeline {
             }
         }
         self.commit_all().await?;
-        if let Some(store) = &mut self.store {
-            store.begin_epoch(&epoch).await?;
-        }
+        self.lanes.begin_epoch(&epoch).await?;
         self.intake.begin(&epoch);
         if let Some(backfill) = &mut self.backfill {
             backfill.begin();
@@ -517,48 +398,34 @@ impl Pipeline {
 
     /// Commits everything that was taken.
     async fn commit_all(&mut self) -> Result<(), Error> {
-        while self.job.is_some() || !self.filling.is_empty() {
-            self.start_commit();
-            self.finish_job().await?;
-        }
-        Ok(())
-    }
-
-    async fn finish_job(&mut self) -> Result<(), Error> {
-        if self.job.is_some() {
-            let done = join(&mut self.job).await;
+        while !self.lanes.is_settled(&self.intake) {
+            let done = self.lanes.join().await;
             self.settle(done)?;
         }
         Ok(())
     }
 
-    /// Takes the store back and counts what was committed.
-    fn settle(&mut self, done: Result<JobOutput, JoinError>) -> Result<(), Error> {
-        let (store, mut batch, result) = done.map_err(|error| {
+    async fn finish_jobs(&mut self) -> Result<(), Error> {
+        while self.lanes.is_busy() {
+            let done = self.lanes.join().await;
+            self.settle(done)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a session back and counts what was committed.
+    fn settle(&mut self, done: Result<Done, JoinError>) -> Result<(), Error> {
+        let done = done.map_err(|error| {
             Error::new(ErrorKind::Database, format!("the store ended unexpectedly: {error}"))
         })?;
-        self.written_at = Instant::now();
-        let result = match (store, result) {
-            // Nothing of the batch stands; the next run reads it again.
-            (_, Err(error)) if error.is_transient() && self.stop.is_set() => {
-                tracing::warn!("{error}");
-                return Ok(());
-            }
-            (Some(store), Err(error)) if error.kind() == ErrorKind::Database => {
-                self.start_recovery(store, batch, error);
-                return Ok(());
-            }
-            (store, result) => {
-                self.report.position =
-                    store.as_ref().map_or(self.report.position, |store| store.offset().position);
-                self.store = store;
-                result
-            }
-        };
+        let Some(mut done) = self.lanes.put_back(done) else { return Ok(()) };
+        self.report.position = self.lanes.position();
+        let (batch, work) = (&done.batch, done.work);
+        let result = std::mem::replace(&mut done.result, Ok(None));
         if let Some(mut committed) = result? {
             self.progress.trouble(committed.dead_letters, &committed.reasons);
             self.progress.gaps(&batch.gaps);
-            if batch.position.is_none() {
+            if work != Work::Commit {
                 // Missed events of earlier offsets, or none at all.
                 (committed.first, committed.last) = (None, None);
             }
@@ -572,8 +439,7 @@ impl Pipeline {
             if self.config.gap_policy == GapPolicy::Fail {
                 self.missed.extend(&batch.gaps);
             }
-            batch.clear();
-            self.spare = Some(batch);
+            self.lanes.recycle(done);
             self.aim();
             self.check_gaps_tried()?;
             self.progress.tick(&self.report);
@@ -612,8 +478,15 @@ impl Pipeline {
         report.gaps += gaps;
         report.gaps_repaired += committed.gaps_repaired;
         report.batches_processed += u64::from(committed.events > 0);
-        report.first_offset = report.first_offset.or(committed.first);
-        report.last_offset = committed.last.or(report.last_offset);
+        // Of several writers none is first.
+        let (first, last) = (committed.first, committed.last);
+        if self.lanes.filling.len() > 1 {
+            report.first_offset = report.first_offset.into_iter().chain(first).min();
+            report.last_offset = report.last_offset.max(last);
+        } else {
+            report.first_offset = report.first_offset.or(first);
+            report.last_offset = last.or(report.last_offset);
+        }
         for (table, rows) in &committed.rows {
             *report.rows.entry(table.clone()).or_default() += rows;
         }
@@ -629,24 +502,22 @@ impl Pipeline {
         self.report.execution_time = self.started.elapsed();
         let by_source = ended.as_ref().is_err_and(|error| error.kind() != ErrorKind::Database)
             && !stop.is_set();
-        if by_source && self.job.is_some() {
+        if by_source {
             // What is being committed stands and counts, and the books want their line closed.
-            let settled = tokio::time::timeout(COMMIT_PATIENCE, self.finish_job()).await;
+            let settled = tokio::time::timeout(COMMIT_PATIENCE, self.finish_jobs()).await;
             if let Ok(Err(error)) = settled {
                 tracing::warn!("{error}");
             }
         }
-        if let Some(job) = self.job.take() {
-            job.abort();
-        }
+        self.lanes.abort();
         if let Ok(reason) = &ended {
             self.report.stop_reason = *reason;
         }
-        let mirrored = match self.store.as_mut() {
+        let mirrored = match self.lanes.lead_mut() {
             Some(store) => {
                 let report = &self.report;
                 let closing = async {
-                    let mirrored = show(store, host).await;
+                    let mirrored = show(store, report.position, host).await;
                     store.end_run(report, ended.as_ref().err()).await;
                     mirrored
                 };
@@ -668,43 +539,9 @@ impl Pipeline {
     }
 }
 
-/// Waits for the database, says so when it takes long, and gives the session up in the end.
-async fn patiently<T>(
-    patience: Duration,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::pin!(work);
-    let started = Instant::now();
-    if let Ok(done) = tokio::time::timeout(SLOW_AFTER.min(patience), &mut work).await {
-        return done;
-    }
-    tracing::warn!(
-        "the database has not answered for {} s (a lock, a hung server or network?); waiting on",
-        SLOW_AFTER.as_secs()
-    );
-    let done = tokio::time::timeout(patience.saturating_sub(started.elapsed()), work).await;
-    done.unwrap_or_else(|_| Err(no_answer("commit; its session is given up")))
-}
-
-fn no_answer(what: &str) -> Error {
-    let message = format!("the database did not answer in time to {what}; see that it is up");
-    Error::new(ErrorKind::Database, message)
-}
-
 async fn fetch(backfill: &mut Option<Backfill>) {
     match backfill {
         Some(backfill) => backfill.advance().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn join(job: &mut Option<Job>) -> Result<JobOutput, JoinError> {
-    match job {
-        Some(handle) => {
-            let done = handle.await;
-            *job = None;
-            done
-        }
         None => std::future::pending().await,
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::config::{RunConfig, Stop};
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
-use crate::store::{Footing, Store};
+use crate::store::{Footing, Shared, Store};
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ pub(crate) async fn regain(
     config: &RunConfig,
     host: &Arc<dyn Host>,
     stop: &Stop,
-    footing: Footing,
+    (footing, shared): (Footing, Shared),
     until: Instant,
     mut error: Error,
 ) -> Result<Store, Error> {
@@ -29,7 +29,7 @@ pub(crate) async fn regain(
             () = stop.wait() => return Err(error),
         }
         wait = (wait * 2).min(LONGEST_WAIT);
-        match reopen(config, host, stop, &footing).await {
+        match reopen(config, host, stop, &footing, &shared).await {
             Ok(Some(store)) => {
                 let seconds = start.elapsed().as_secs_f64();
                 tracing::info!("the database is back after {seconds:.1} s");
@@ -48,8 +48,12 @@ async fn reopen(
     host: &Arc<dyn Host>,
     stop: &Stop,
     footing: &Footing,
+    shared: &Shared,
 ) -> Result<Option<Store>, Error> {
-    let Some(mut store) = Store::open(config, host.clone(), stop).await? else { return Ok(None) };
+    let place = (footing.writer, shared.clone());
+    let Some(mut store) = Store::open(config, host.clone(), stop, place).await? else {
+        return Ok(None);
+    };
     store.retake(footing, &config.run.owner).await?;
     Ok(Some(store))
 }

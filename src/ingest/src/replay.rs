@@ -119,7 +119,8 @@ pub async fn replay(
         .await
         .map_err(|error| Error::database("cannot set up the session", error))?;
     let key = (stream, asked.shard, asked.run.run_id.as_str());
-    let settler = Settler::prepare(client.clone(), &asked.preset, host.clone(), key).await?;
+    let settler =
+        Settler::prepare(client.clone(), &asked.preset, host.clone(), key, Arc::default()).await?;
     let failed = |error| Error::database("cannot use sse_stream.dead_letters", error);
     let mut work = Work {
         full: Decoder::new(settler.catalog(), None),

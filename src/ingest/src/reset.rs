@@ -10,7 +10,7 @@ use crate::connect::{DatabaseConfig, Session};
 use crate::error::{Error, ErrorKind};
 use crate::lease;
 use crate::mirror;
-use crate::store::Offset;
+use crate::offsets::{self, Offset};
 
 /// Where a stream is to go on.
 pub struct Reset {
@@ -32,20 +32,17 @@ pub struct Reset {
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-const READ: &str = "
-    select epoch, position, high_water, mirrored, previously_mirrored, fence, owner
-    from sse_stream.offsets where stream = $1 and shard = $2 and writer = 0 for update";
 const LOOK: &str = "
-    select epoch, position, high_water, mirrored, previously_mirrored, fence, owner
-    from sse_stream.offsets where stream = $1 and shard = $2 and writer = 0";
+    select epoch, position, high_water, highest, mirrored, previously_mirrored, fence, owner
+    from sse_stream.streams where stream = $1 and shard = $2";
 const KNOWN: &str = "select distinct stream from sse_stream.offsets order by 1 limit 10";
 /// A stream that has no mirror keeps none.
 const MOVE: &str = "
     update sse_stream.offsets
     set position = $3::bigint, fence = fence + 1, owner = $4, updated_at = now(),
-        previously_mirrored = coalesce($5::bigint, mirrored),
+        previously_mirrored = case when writer = 0 then coalesce($5::bigint, mirrored) end,
         mirrored = case when mirrored is null then null else $3::bigint end
-    where stream = $1 and shard = $2 and writer = 0";
+    where stream = $1 and shard = $2";
 const NOTE_GAP: &str = "
     insert into sse_stream.gaps (stream, shard, epoch, run_id, first_missed, last_missed, noticed_by)
     values ($1, $2, $3, $4, $5, $6, 'reset')
@@ -61,7 +58,7 @@ const NOTE_RUN: &str = "
 /// `fence` to confirm with.
 pub async fn plan_reset(database: &DatabaseConfig, asked: &Reset) -> Result<Value, Error> {
     let session = database.connect().await?;
-    let (stored, fence, owner) = read(&session.client, asked, LOOK).await?;
+    let (stored, fence, owner) = read(&session.client, asked).await?;
     let plan = Plan::of(&stored, asked)?;
     Ok(plan.as_json(asked, &stored, fence, &owner))
 }
@@ -72,7 +69,7 @@ pub async fn reset(database: &DatabaseConfig, asked: &Reset) -> Result<Value, Er
     let session = database.connect().await?;
     let client = &session.client;
     if !free_in_time(client, asked).await? {
-        let (_, _, owner) = read(client, asked, LOOK).await?;
+        let (_, _, owner) = read(client, asked).await?;
         return Err(Error::new(
             ErrorKind::OffsetConflict,
             format!(
@@ -105,7 +102,8 @@ async fn free_in_time(client: &Client, asked: &Reset) -> Result<bool, Error> {
 
 async fn apply(session: &Session, asked: &Reset) -> Result<Value, Error> {
     let client = &session.client;
-    let (stored, fence, owner) = read(client, asked, READ).await?;
+    offsets::lock(client, (&asked.stream, asked.shard)).await?;
+    let (stored, fence, owner) = read(client, asked).await?;
     if asked.fence.is_some_and(|seen| seen != fence) {
         return Err(Error::new(
             ErrorKind::OffsetConflict,
@@ -143,9 +141,9 @@ fn failed(error: tokio_postgres::Error) -> Error {
     Error::database("cannot move the offset in sse_stream.offsets", error)
 }
 
-async fn read(client: &Client, asked: &Reset, sql: &str) -> Result<(Offset, i64, String), Error> {
+async fn read(client: &Client, asked: &Reset) -> Result<(Offset, i64, String), Error> {
     let row = client
-        .query_opt(sql, &[&asked.stream, &asked.shard])
+        .query_opt(LOOK, &[&asked.stream, &asked.shard])
         .await
         .map_err(|error| Error::database("cannot read sse_stream.offsets", error))?;
     let Some(row) = row else {
@@ -157,15 +155,8 @@ async fn read(client: &Client, asked: &Reset, sql: &str) -> Result<(Offset, i64,
             if known.is_empty() { "none".to_owned() } else { known.join(", ") }
         )));
     };
-    let offset = Offset {
-        epoch: row.get(0),
-        position: row.get(1),
-        high_water: row.get(2),
-        mirrored: row.get(3),
-        previously_mirrored: row.get(4),
-    };
-    let owner: Option<String> = row.get(6);
-    Ok((offset, row.get(5), owner.unwrap_or_else(|| "another session".into())))
+    let owner: Option<String> = row.get(7);
+    Ok((Offset::of(&row), row.get(6), owner.unwrap_or_else(|| "another session".into())))
 }
 
 /// What a move means.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::{Client, Statement};
@@ -32,6 +33,8 @@ pub(crate) struct Committed {
     pub(crate) waiting_change: i64,
     /// Gaps whose last missing offset this brought.
     pub(crate) gaps_repaired: u64,
+    /// Whether the ledger of gaps says something else now.
+    pub(crate) gaps_changed: bool,
     /// Why the run must end although this commit stands.
     pub(crate) halt: Option<String>,
     /// Reasons of dead letters, a few of each batch, for one log line.
@@ -58,8 +61,8 @@ pub(crate) struct Settler {
     run_id: String,
     bury: Statement,
     room: WaitingRoom,
-    /// How many events wait; other sessions may have changed it since.
-    waiting: i64,
+    /// How many events wait, as far as this run knows: other sessions may have changed it since.
+    waiting: Arc<AtomicI64>,
 }
 
 impl Settler {
@@ -69,6 +72,7 @@ impl Settler {
         preset: &Preset,
         host: Arc<dyn Host>,
         (stream, shard, run_id): (&str, i32, &str),
+        waiting: Arc<AtomicI64>,
     ) -> Result<Self, Error> {
         let catalog = Catalog::read(&client, preset, |event| host.processor(event)).await?;
         let lander = Lander::prepare(client.clone(), &catalog, host.clone()).await?;
@@ -77,10 +81,12 @@ impl Settler {
         let referenced = catalog.routes.iter().filter_map(|route| route.parent.as_ref());
         let parents = referenced.map(|parent| &parent.table).chain(updated).cloned().collect();
         let failed = |error| Error::database("cannot use the books in schema sse_stream", error);
+        let count = waiting::count(&client, stream, shard).await?;
+        waiting.fetch_max(count, Ordering::SeqCst);
         Ok(Self {
             bury: client.prepare(BURY).await.map_err(failed)?,
             room: WaitingRoom::prepare(&client).await?,
-            waiting: waiting::count(&client, stream, shard).await?,
+            waiting,
             late: Decoder::late(&catalog),
             lander,
             catalog,
@@ -143,7 +149,7 @@ impl Settler {
         let mut done = Committed::default();
         done.count(batch);
         done.waiting_change = done.waiting as i64;
-        if self.waiting + done.waiting_change > 0 {
+        if self.waiting.load(Ordering::SeqCst) + done.waiting_change > 0 {
             let due = self.due(self.brought(batch)).await?;
             self.land_waiting(due, &mut rows, &mut done).await?;
         }
@@ -155,7 +161,9 @@ impl Settler {
     /// parked.
     pub(crate) async fn waiting(&mut self) -> Result<Vec<Page>, Error> {
         let pages = waiting::all(&self.client, &self.address()).await?;
-        self.waiting = pages.iter().map(|page| page.len() as i64).sum();
+        // Never less: other writers may have committed since, and say so themselves.
+        let count = pages.iter().map(|page| page.len() as i64).sum();
+        self.waiting.fetch_max(count, Ordering::SeqCst);
         Ok(pages)
     }
 
@@ -184,12 +192,13 @@ impl Settler {
 
     /// The transaction of what was settled stands.
     pub(crate) fn committed(&mut self, done: &Committed) {
-        self.waiting += done.waiting_change;
+        self.waiting.fetch_add(done.waiting_change, Ordering::SeqCst);
     }
 
     /// Looks anew how many events wait: other sessions change it.
     pub(crate) async fn recount(&mut self) -> Result<(), Error> {
-        self.waiting = waiting::count(&self.client, &self.stream, self.shard).await?;
+        let count = waiting::count(&self.client, &self.stream, self.shard).await?;
+        self.waiting.store(count, Ordering::SeqCst);
         Ok(())
     }
 

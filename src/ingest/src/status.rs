@@ -10,8 +10,8 @@ use crate::error::Error;
 /// session that holds the stream's lock, whatever the owner column says.
 const STREAMS: &str = "
     select jsonb_build_object(
-        'stream', o.stream, 'shard', o.shard, 'writer', o.writer, 'epoch', o.epoch,
-        'position', o.position, 'high_water', o.high_water,
+        'stream', o.stream, 'shard', o.shard, 'writers', o.writers, 'epoch', o.epoch,
+        'position', o.position, 'high_water', o.high_water, 'highest', o.highest,
         'mirrored', o.mirrored, 'previously_mirrored', o.previously_mirrored,
         'owner', o.owner, 'held', held.pid is not null, 'held_by', held.pid, 'fence', o.fence,
         'last_heard_at', o.last_heard_at,
@@ -24,7 +24,7 @@ const STREAMS: &str = "
         'waiting', waiting.events, 'waiting_seconds', waiting.seconds,
         'last_runs', runs.latest
     )::text
-    from sse_stream.offsets o
+    from sse_stream.streams o
     left join lateral (
         -- A key of 64 bits stands in two halves.
         select l.pid from pg_locks l
@@ -74,7 +74,7 @@ const STREAMS: &str = "
               where stream = o.stream and shard = o.shard
               order by started_at desc, id desc limit 5) r) runs
     where $1::text is null or o.stream = $1
-    order by o.stream, o.shard, o.writer";
+    order by o.stream, o.shard";
 const MIGRATIONS: &str = "
     select coalesce(jsonb_object_agg(owner, version), '{}'::jsonb)::text
     from (select owner, max(version) as version from sse_stream.migrations group by owner) m";
@@ -94,7 +94,7 @@ pub async fn status(database: &DatabaseConfig, stream: Option<&str>) -> Result<V
 
 const DOING: &str = "cannot read the books in schema sse_stream";
 
-/// One object per stream, shard and writer.
+/// One object per stream and shard.
 pub(crate) async fn streams(client: &Client, stream: Option<&str>) -> Result<Vec<Value>, Error> {
     let rows =
         client.query(STREAMS, &[&stream]).await.map_err(|error| Error::database(DOING, error))?;

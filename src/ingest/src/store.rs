@@ -1,10 +1,11 @@
-//! The only room that moves the offset: one session, one lock on the stream, one transaction per
-//! batch with its rows, its dead letters and its offset.
+//! The only room that moves the offset: one session for each writer of a stream, one transaction
+//! per batch with its rows, its dead letters and its offset. Writer 0 holds the stream's lock, too.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use futures_util::future::join3;
+use futures_util::future::{join, join3};
 use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Fate};
@@ -12,45 +13,45 @@ use crate::catalog::Catalog;
 use crate::config::{BadEvents, RunConfig, RunIdentity, Stop};
 use crate::connect::Session;
 use crate::error::{Error, ErrorKind};
-use crate::gaps::{self, OpenGaps};
+use crate::gaps::{self, Ledger, OpenGaps};
 use crate::history;
 use crate::host::Host;
 use crate::land::Past;
 use crate::lease::wait_for_lock;
+use crate::mirror::Start;
+use crate::offsets::{self, Key, Offset};
 use crate::report::Report;
 use crate::settle::{Committed, Settler};
 use crate::waiting::Page;
 
-/// Where a stream stands, as stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Offset {
-    pub(crate) epoch: Option<String>,
-    pub(crate) position: i64,
-    pub(crate) high_water: i64,
-    pub(crate) mirrored: Option<i64>,
-    pub(crate) previously_mirrored: Option<i64>,
-}
-
 /// What a new session must know of the lost one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Footing {
+    pub(crate) writer: i32,
     fence: i64,
     position: i64,
     history_id: Option<i64>,
 }
 
-/// The stream, held.
+/// What the writers of a run know in common.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    pub(crate) ledger: Arc<Ledger>,
+    /// How many events wait, as far as this run knows.
+    pub(crate) waiting: Arc<AtomicI64>,
+}
+
+/// One writer of the stream, which is held.
 pub(crate) struct Store {
     session: Session,
     settler: Settler,
     stream: String,
     shard: i32,
+    writer: i32,
     bad_events: BadEvents,
     fence: i64,
     offset: Offset,
-    gaps: OpenGaps,
-    /// What the ledger will say once the present transaction is committed.
-    gaps_next: Option<OpenGaps>,
+    shared: Shared,
     detour: Detour,
     statements: Statements,
     history_id: Option<i64>,
@@ -65,7 +66,8 @@ struct Detour {
 }
 
 impl Detour {
-    const LONGEST: u32 = 32;
+    const SHORTEST: u32 = 4;
+    const LONGEST: u32 = 64;
 
     /// Whether the next batch may be tried directly; asked once per batch.
     fn is_over(&mut self) -> bool {
@@ -75,7 +77,7 @@ impl Detour {
     }
 
     fn lengthen(&mut self) {
-        self.length = (self.length * 2).clamp(1, Self::LONGEST);
+        self.length = (self.length * 2).clamp(Self::SHORTEST, Self::LONGEST);
         self.left = self.length;
     }
 
@@ -91,46 +93,26 @@ struct Statements {
 }
 
 const READ: &str = "
-    select epoch, position, high_water, mirrored, previously_mirrored
-    from sse_stream.offsets where stream = $1 and shard = $2 and writer = 0";
-const TAKE: &str = "
-    insert into sse_stream.offsets as o
-        (stream, shard, writer, position, high_water, mirrored, owner, fence)
-    values ($1, $2, 0, $3, 0, $4, $5, 1)
-    on conflict (stream, shard, writer) do update
-    set owner = excluded.owner, fence = o.fence + 1, updated_at = now()
-    returning fence";
+    select epoch, position, high_water, highest, mirrored, previously_mirrored
+    from sse_stream.offsets where stream = $1 and shard = $2 and writer = $3";
 const HOLD: &str = "
     select from sse_stream.offsets
-    where stream = $1 and shard = $2 and writer = 0 and fence = $3 for update";
+    where stream = $1 and shard = $2 and writer = $3 and fence = $4 for update";
+const RETAKE: &str = "
+    update sse_stream.offsets set owner = $5, fence = fence + 1, updated_at = now()
+    where stream = $1 and shard = $2 and writer = $3 and fence = $4";
 const ADVANCE: &str = "
     update sse_stream.offsets
-    set epoch = $4, position = $5::bigint, high_water = greatest($6::bigint, $5::bigint),
-        last_heard_at = now(), updated_at = now()
-    where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+    set epoch = $5, position = $6, high_water = greatest(high_water, $7),
+        highest = greatest(highest, $7), last_heard_at = now(), updated_at = now()
+    where stream = $1 and shard = $2 and writer = $3 and fence = $4";
 const TOUCH: &str = "
     update sse_stream.offsets set last_heard_at = now()
-    where stream = $1 and shard = $2 and writer = 0 and fence = $3";
-// A source may come back to a history that it had left: what landed of it is known by its mark.
-const NEW_EPOCH: &str = "
-    with left_behind as (
-        update sse_stream.epochs e set high_water = greatest(e.high_water, o.high_water)
-        from sse_stream.offsets o
-        where o.stream = $1 and o.shard = $2 and o.writer = 0 and o.fence = $3
-          and e.stream = o.stream and e.shard = o.shard and e.epoch = o.epoch)
-    update sse_stream.offsets
-    set epoch = $4, position = 0, updated_at = now(), high_water = coalesce((
-            select high_water from sse_stream.epochs
-            where stream = $1 and shard = $2 and epoch = $4), 0)
-    where stream = $1 and shard = $2 and writer = 0 and fence = $3";
-const SEEK: &str = "
-    update sse_stream.offsets
-    set position = $4, previously_mirrored = mirrored, mirrored = $4, updated_at = now()
-    where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+    where stream = $1 and shard = $2 and writer = $3 and fence = $4";
 const MIRROR: &str = "
     update sse_stream.offsets
-    set previously_mirrored = mirrored, mirrored = $4, updated_at = now()
-    where stream = $1 and shard = $2 and writer = 0 and fence = $3";
+    set previously_mirrored = mirrored, mirrored = $5, updated_at = now()
+    where stream = $1 and shard = $2 and writer = $3 and fence = $4";
 /// The server notices a dead peer in seconds and gives its locks back; constraints that were
 /// declared deferred are checked where their row can still be told.
 pub(crate) const SESSION: &str = "
@@ -138,13 +120,14 @@ pub(crate) const SESSION: &str = "
     set timezone = 'UTC'; set client_min_messages = warning";
 
 impl Store {
-    /// Connects, waits for the stream's lock and binds the routes to the real tables. The offset
-    /// is not touched yet: [`Store::take`] does that, once the caller knows where to start.
+    /// Connects, waits for the stream's lock (writer 0) and binds the routes to the real tables. The
+    /// offset is not touched yet: [`Store::take`] does that, once the caller knows where to start.
     /// `None` when `stop` was set while waiting.
     pub(crate) async fn open(
         config: &RunConfig,
         host: Arc<dyn Host>,
         stop: &Stop,
+        (writer, shared): (i32, Shared),
     ) -> Result<Option<Self>, Error> {
         let stream = config.stream.clone().unwrap_or_else(|| config.preset.stream.name.clone());
         let session = config.database.connect().await?;
@@ -153,11 +136,12 @@ impl Store {
             .batch_execute(SESSION)
             .await
             .map_err(|error| Error::database("cannot set up the session", error))?;
-        if !wait_for_lock(client, &stream, config, stop).await? {
+        if writer == 0 && !wait_for_lock(client, &stream, config, stop).await? {
             return Ok(None);
         }
         let key = (stream.as_str(), config.shard, config.run.run_id.as_str());
-        let settler = Settler::prepare(client.clone(), &config.preset, host, key).await?;
+        let waiting = shared.waiting.clone();
+        let settler = Settler::prepare(client.clone(), &config.preset, host, key, waiting).await?;
         let doing = "cannot use the books in schema sse_stream";
         let failed = |error| Error::database(doing, error);
         let statements = Statements {
@@ -169,11 +153,11 @@ impl Store {
             settler,
             stream,
             shard: config.shard,
+            writer,
             bad_events: config.bad_events,
             fence: 0,
             offset: Offset::default(),
-            gaps: OpenGaps::default(),
-            gaps_next: None,
+            shared,
             detour: Detour::default(),
             statements,
             history_id: None,
@@ -198,41 +182,51 @@ impl Store {
     }
 
     /// Offsets of the present epoch that the source passed over and that nobody has brought since.
-    pub(crate) fn gaps(&self) -> &OpenGaps {
-        &self.gaps
+    pub(crate) fn gaps(&self) -> Arc<OpenGaps> {
+        self.shared.ledger.open()
     }
 
-    async fn read_gaps(&self, epoch: Option<&str>) -> Result<OpenGaps, Error> {
-        OpenGaps::read(self.client(), (&self.stream, self.shard), epoch).await
+    fn key(&self) -> Key<'_> {
+        (&self.stream, self.shard)
     }
 
-    /// The stored offset, `None` before the stream's first run.
+    pub(crate) fn shared(&self) -> Shared {
+        self.shared.clone()
+    }
+
+    /// The writer's number and fence.
+    pub(crate) fn fence(&self) -> (i32, i64) {
+        (self.writer, self.fence)
+    }
+
+    /// The stream's stored offset, `None` before its first run.
     pub(crate) async fn stored(&self) -> Result<Option<Offset>, Error> {
-        let row = self
-            .client()
-            .query_opt(READ, &[&self.stream, &self.shard])
-            .await
-            .map_err(|error| Error::database("cannot read sse_stream.offsets", error))?;
-        Ok(row.map(|row| Offset {
-            epoch: row.get(0),
-            position: row.get(1),
-            high_water: row.get(2),
-            mirrored: row.get(3),
-            previously_mirrored: row.get(4),
-        }))
+        offsets::read(self.client(), self.key()).await
     }
 
     pub(crate) fn footing(&self) -> Footing {
-        Footing { fence: self.fence, position: self.offset.position, history_id: self.history_id }
+        Footing {
+            writer: self.writer,
+            fence: self.fence,
+            position: self.offset.position,
+            history_id: self.history_id,
+        }
     }
 
     /// Goes on where a lost session of the same run stood, unless another run came in between.
     pub(crate) async fn retake(&mut self, footing: &Footing, owner: &str) -> Result<(), Error> {
         self.fence = footing.fence;
         self.history_id = footing.history_id;
-        // Proves that nobody else raised the fence, before we do.
-        self.touch().await?;
-        self.raise_fence(owner, (0, None)).await
+        self.fenced(RETAKE, Some(&owner)).await?;
+        // So that nothing of the lost session can be committed any more.
+        self.fence += 1;
+        let row = self
+            .client()
+            .query_one(READ, &[&self.stream, &self.shard, &self.writer])
+            .await
+            .map_err(|error| Error::database("cannot read sse_stream.offsets", error))?;
+        self.offset = Offset::of(&row);
+        self.read_gaps().await
     }
 
     /// Finishes a batch whose commit was cut off: it stands if the offset moved with it, or else
@@ -259,89 +253,107 @@ impl Store {
         self.commit(batch).await.map(Some)
     }
 
-    /// Becomes the owner: raises the fence, so that no earlier owner can commit any more. `first`
-    /// is the position and mirror for a stream that has no row yet.
+    /// Takes the stream for all `writers`: raises the fence, so that no earlier owner can commit
+    /// any more, moves to where the mirror asks, and opens the run's line in the history.
     pub(crate) async fn take(
         &mut self,
         run: &RunIdentity,
-        first: (i64, Option<i64>),
+        writers: i32,
+        start: &Start,
     ) -> Result<(), Error> {
-        self.raise_fence(&run.owner, first).await?;
-        let key = (self.stream.as_str(), self.shard);
-        self.history_id = Some(history::begin_run(self.client(), key, run).await?);
+        self.client().batch_execute("begin").await.map_err(broke)?;
+        let fence = offsets::lock(self.client(), self.key()).await?.unwrap_or(0) + 1;
+        let mut offset = self.stored().await?.unwrap_or_default();
+        match start {
+            Start::Stored => {}
+            Start::First { position, mirrored } => {
+                (offset.position, offset.mirrored) = (*position, *mirrored);
+            }
+            Start::Seek { to, .. } => {
+                offset.position = *to;
+                offset.previously_mirrored = offset.mirrored.replace(*to);
+            }
+        }
+        let owner = (run.owner.as_str(), fence);
+        offsets::write(self.client(), self.key(), writers, &offset, owner).await?;
+        self.client().batch_execute("commit").await.map_err(broke)?;
+        self.stand(offset, fence);
+        self.read_gaps().await?;
+        self.history_id = Some(history::begin_run(self.client(), self.key(), run).await?);
         Ok(())
     }
 
-    async fn raise_fence(&mut self, owner: &str, first: (i64, Option<i64>)) -> Result<(), Error> {
-        let (position, mirrored) = first;
-        let row = self
-            .client()
-            .query_one(TAKE, &[&self.stream, &self.shard, &position, &mirrored, &owner])
-            .await
-            .map_err(|error| {
-                Error::database("cannot take the stream in sse_stream.offsets", error)
-            })?;
-        self.fence = row.get(0);
-        self.offset = self.stored().await?.unwrap_or_default();
-        self.gaps = self.read_gaps(self.offset.epoch.as_deref()).await?;
-        Ok(())
+    /// Stands where the rows of all writers have just been put.
+    pub(crate) fn stand(&mut self, offset: Offset, fence: i64) {
+        (self.offset, self.fence) = (offset, fence);
     }
 
-    /// Moves the position to where the mirror asks, once: the mirror's value is recorded with it.
-    pub(crate) async fn seek(&mut self, position: i64) -> Result<(), Error> {
-        self.fenced(SEEK, Some(&position)).await?;
-        self.offset.position = position;
-        self.offset.previously_mirrored = self.offset.mirrored;
-        self.offset.mirrored = Some(position);
-        Ok(())
+    async fn read_gaps(&self) -> Result<(), Error> {
+        self.shared.ledger.read(self.client(), self.key(), self.offset.epoch.as_deref()).await
     }
 
-    /// Records that the mirror is about to show the position.
-    pub(crate) async fn mirror(&mut self) -> Result<(), Error> {
-        let position = self.offset.position;
+    /// Records that the mirror is about to show this position.
+    pub(crate) async fn mirror(&mut self, position: i64) -> Result<(), Error> {
         self.fenced(MIRROR, Some(&position)).await?;
         self.offset.previously_mirrored = self.offset.mirrored;
         self.offset.mirrored = Some(position);
         Ok(())
     }
 
-    /// Starts a new history, or one that the source comes back to, at offset 0.
-    pub(crate) async fn begin_epoch(&mut self, epoch: &str) -> Result<(), Error> {
-        self.fenced(NEW_EPOCH, Some(&epoch)).await?;
-        history::note_epoch(self.client(), (&self.stream, self.shard), epoch).await?;
-        self.gaps = self.read_gaps(Some(epoch)).await?;
-        self.offset = self.stored().await?.unwrap_or_default();
-        Ok(())
+    /// Starts a new history, or one that the source comes back to, at offset 0, for all writers:
+    /// `fences` are theirs.
+    pub(crate) async fn begin_epoch(
+        &mut self,
+        epoch: &str,
+        fences: &[(i32, i64)],
+    ) -> Result<Offset, Error> {
+        self.client().batch_execute("begin").await.map_err(broke)?;
+        let (moved, offset) =
+            offsets::begin_epoch(self.client(), self.key(), epoch, fences).await?;
+        if moved != fences.len() {
+            self.client().batch_execute("rollback").await.map_err(broke)?;
+            self.check_fence(false)?;
+        }
+        self.client().batch_execute("commit").await.map_err(broke)?;
+        let mirrors = (self.offset.mirrored, self.offset.previously_mirrored);
+        self.offset = offset.clone();
+        (self.offset.mirrored, self.offset.previously_mirrored) = mirrors;
+        self.read_gaps().await?;
+        Ok(offset)
     }
 
     /// Notes that the source was heard although nothing was committed.
     pub(crate) async fn touch(&mut self) -> Result<(), Error> {
         let changed = self
             .client()
-            .execute(&self.statements.touch, &[&self.stream, &self.shard, &self.fence])
+            .execute(
+                &self.statements.touch,
+                &[&self.stream, &self.shard, &self.writer, &self.fence],
+            )
             .await
             .map_err(|error| Error::database("cannot write sse_stream.offsets", error))?;
-        self.check_fence(changed)
+        self.check_fence(changed == 1)
     }
 
+    /// Changes this writer's row, as long as it is ours.
     async fn fenced(
         &self,
         sql: &str,
         value: Option<&(dyn tokio_postgres::types::ToSql + Sync)>,
     ) -> Result<(), Error> {
         let mut params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
-            vec![&self.stream, &self.shard, &self.fence];
+            vec![&self.stream, &self.shard, &self.writer, &self.fence];
         params.extend(value);
         let changed = self
             .client()
             .execute(sql, &params)
             .await
             .map_err(|error| Error::database("cannot write sse_stream.offsets", error))?;
-        self.check_fence(changed)
+        self.check_fence(changed == 1)
     }
 
-    fn check_fence(&self, changed: u64) -> Result<(), Error> {
-        if changed == 1 {
+    fn check_fence(&self, holds: bool) -> Result<(), Error> {
+        if holds {
             return Ok(());
         }
         Err(Error::new(
@@ -396,7 +408,8 @@ impl Store {
     /// `None` if the store found an event that the policy forbids; then nothing stands.
     async fn try_commit(&mut self, batch: &mut Batch) -> Result<Option<Committed>, Error> {
         let position = batch.position.unwrap_or(self.offset.position);
-        let mut filled = self.fill(batch, position).await;
+        let peak = batch.position.map_or(0, |position| position.max(batch.peak));
+        let mut filled = self.fill(batch).await;
         if let Ok(done) = &mut filled {
             done.halt = batch.halt.clone();
         }
@@ -406,13 +419,37 @@ impl Store {
         }
         // Kept in case the answer to COMMIT is lost.
         batch.outcome = filled.as_ref().ok().cloned();
-        let next = self.gaps_next.take();
-        let done = self.end(filled).await?;
-        self.gaps = next.unwrap_or_else(|| std::mem::take(&mut self.gaps));
+        let done = match filled {
+            // One after the other, but the second does not wait for the answer to the first: where
+            // that is an error, there is nothing left to commit.
+            Ok(done) => {
+                let advance = self.advance(&batch.epoch, position, peak);
+                let (advanced, committed) =
+                    join(advance, self.client().batch_execute("commit")).await;
+                advanced?;
+                committed.map_err(broke)?;
+                self.settler.committed(&done);
+                done
+            }
+            Err(error) => return self.end(Err(error)).await.map(Some),
+        };
         self.offset.epoch = Some(batch.epoch.clone());
         self.offset.position = position;
-        self.offset.high_water = self.high_water_with(batch).max(position);
+        self.offset.high_water = self.offset.high_water.max(peak);
+        self.offset.highest = self.offset.highest.max(peak);
+        if done.gaps_changed {
+            self.read_gaps().await?;
+        }
         Ok(Some(done))
+    }
+
+    /// The row is locked, so it is there and ours.
+    async fn advance(&self, epoch: &str, position: i64, peak: i64) -> Result<(), Error> {
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+            [&self.stream, &self.shard, &self.writer, &self.fence, &epoch, &position, &peak];
+        let changed = self.client().execute(&self.statements.advance, &params).await;
+        let changed = changed.map_err(|error| Error::database("cannot move the offset", error))?;
+        self.check_fence(changed == 1)
     }
 
     /// Tries every waiting event again, whose parent something else may have brought, and gives up
@@ -443,50 +480,33 @@ impl Store {
         self.settler.expire(max_wait).await
     }
 
-    async fn fill(&mut self, batch: &mut Batch, position: i64) -> Result<Committed, Error> {
-        self.gaps_next = None;
+    /// Opens a transaction and lands the batch in it, all but the offset.
+    async fn fill(&mut self, batch: &mut Batch) -> Result<Committed, Error> {
+        let gaps = self.gaps();
         let mut done = match self.land_directly(batch).await? {
             Some(done) => done,
             None => {
                 self.settler.begin().await?;
                 self.hold().await?;
-                let past = Past::UpTo(self.offset.high_water, &self.gaps);
+                let past = Past::UpTo(self.offset.high_water, &gaps);
                 self.settler.settle(batch, past).await?
             }
         };
         if self.offset.epoch.as_ref() != Some(&batch.epoch) {
-            history::note_epoch(self.client(), (&self.stream, self.shard), &batch.epoch).await?;
+            history::note_epoch(self.client(), self.key(), &batch.epoch).await?;
         }
-        let (touched, ended) = self.gaps.repair(self.client(), batch).await?;
+        let (touched, ended) = gaps.repair(self.client(), self.key(), batch).await?;
         done.gaps_repaired = ended;
         gaps::clip(batch, self.offset.high_water);
         gaps::note(self.client(), &self.settler.address(), batch).await?;
-        if touched > 0 || !batch.gaps.is_empty() {
-            self.gaps_next = Some(self.read_gaps(Some(&batch.epoch)).await?);
-        }
-        let changed = self
-            .client()
-            .execute(
-                &self.statements.advance,
-                &[
-                    &self.stream,
-                    &self.shard,
-                    &self.fence,
-                    &batch.epoch,
-                    &position,
-                    &self.high_water_with(batch),
-                ],
-            )
-            .await
-            .map_err(|error| Error::database("cannot move the offset", error))?;
-        self.check_fence(changed)?;
+        done.gaps_changed = touched > 0 || !batch.gaps.is_empty();
         Ok(done)
     }
 
     /// Lands a batch without staging it, in a transaction that this opens. `None` where that is not
     /// possible: then no transaction is open.
     async fn land_directly(&mut self, batch: &mut Batch) -> Result<Option<Committed>, Error> {
-        let new = batch.position.is_some() && batch.is_beyond(self.offset.high_water);
+        let new = batch.position.is_some() && batch.is_beyond(self.offset.highest);
         let lander = self.settler.lander();
         if !new || !lander.can_land_directly(batch) || !self.detour.is_over() {
             return Ok(None);
@@ -506,18 +526,14 @@ impl Store {
         self.settler.settle_rest(batch, rows).await.map(Some)
     }
 
-    fn high_water_with(&self, batch: &Batch) -> i64 {
-        batch.highest().unwrap_or(0).max(self.offset.high_water)
-    }
-
     /// Locks the offset row, which proves that the stream is still ours.
     async fn hold(&self) -> Result<(), Error> {
         let held = self
             .client()
-            .query(&self.statements.hold, &[&self.stream, &self.shard, &self.fence])
+            .query(&self.statements.hold, &[&self.stream, &self.shard, &self.writer, &self.fence])
             .await
             .map_err(|error| Error::database("cannot lock the offset", error))?;
-        self.check_fence(held.len() as u64)
+        self.check_fence(held.len() == 1)
     }
 
     /// Commits what stands in the transaction, or takes it back.

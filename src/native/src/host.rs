@@ -49,6 +49,10 @@ impl<T: Send + 'static> Host for Bridge<T> {
         self.processors.contains(event_type)
     }
 
+    fn has_processors(&self) -> bool {
+        !self.processors.is_empty()
+    }
+
     fn process(&self, event: &ProcessorEvent, cursor: &mut Cursor) -> Result<(), String> {
         let (requests, requested) = sync_channel(1);
         let ProcessorEvent { event_type, data } = event.clone();

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     stream: Option<String>,
     #[serde(default)]
     shard: i32,
+    #[serde(default = "one")]
+    writers: usize,
     #[serde(default)]
     max_events: Option<u64>,
     #[serde(default)]
@@ -138,6 +140,10 @@ fn day() -> f64 {
     86_400.0
 }
 
+fn one() -> usize {
+    1
+}
+
 fn minute() -> f64 {
     60.0
 }
@@ -173,6 +179,7 @@ impl Settings {
             preset: Preset::parse(&self.preset).map_err(|error| errors::exception(&error))?,
             stream: self.stream,
             shard: self.shard,
+            writers: self.writers,
             limits: Limits {
                 max_events: self.max_events,
                 timeout: optional("timeout_seconds", self.timeout_seconds)?,

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 
 use bytes::{BufMut, BytesMut};
-use futures_util::future;
 use tokio_postgres::Statement;
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 
@@ -36,24 +35,27 @@ impl Lander {
     }
 
     /// Copies all rows of the batch into their tables, parents first, and returns how many by
-    /// route. Requests go out without waiting for the answers to those before, as far as COPY
-    /// allows. `None` where the database refused something: then the transaction is broken.
+    /// route. `None` where the database refused something: then the transaction is broken.
+    ///
+    /// One COPY after the other: the driver cannot take an answer that says no to a COPY whose data
+    /// it has not begun to send, which is what follows a failed one.
     pub(crate) async fn land_directly(&self, batch: &Batch) -> Result<Option<Vec<u64>>, Error> {
         let Some(plan) = self.plan(batch) else { return Ok(None) };
-        let routes = self.routes.iter().enumerate().map(async |(index, prepared)| {
-            let Some(statement) = &prepared.direct else { return Ok(Some(0)) };
-            match prepared.route.mode {
-                Mode::Update => self.complete(statement, index, &plan.lone[index]).await,
-                _ => self.copy(statement, index, &batch.rows[index], &plan.fills[index]).await,
-            }
-        });
-        // In this order: the first error is the cause, those behind it only say that there was one.
         let mut counts = Vec::with_capacity(self.routes.len());
-        for landed in future::join_all(routes).await {
+        for (index, prepared) in self.routes.iter().enumerate() {
+            let landed = match &prepared.direct {
+                None => Ok(Some(0)),
+                Some(statement) if prepared.route.mode == Mode::Update => {
+                    self.complete(statement, index, &plan.lone[index]).await
+                }
+                Some(statement) => {
+                    self.copy(statement, index, &batch.rows[index], &plan.fills[index]).await
+                }
+            };
             match landed {
                 Ok(Some(count)) => counts.push(count),
                 Ok(None) => return Ok(None),
-                Err(error) if is_refusal(&error) => {
+                Err(error) if refusal(&error).is_some() => {
                     tracing::debug!("the staged path decides on a batch: {error}");
                     return Ok(None);
                 }
@@ -105,10 +107,11 @@ impl Lander {
         let prepared = &self.routes[index];
         let filled: usize = prepared.fills.iter().map(|fill| fill.columns).sum();
         let field_count = (prepared.route.columns.len() + filled) as i16;
-        let copied = stage::send_rows(&self.client, statement, field_count, &rows.rows, |row, out| {
-            out.put_slice(rows.fields(row));
-            stage::put_fills(&prepared.fills, fills, rows.key(row), out);
-        });
+        let copied =
+            stage::send_rows(&self.client, statement, field_count, &rows.rows, |row, out| {
+                out.put_slice(rows.fields(row));
+                stage::put_fills(&prepared.fills, fills, rows.key(row), out);
+            });
         copied.await.map(Some)
     }
 
@@ -129,13 +132,6 @@ impl Lander {
         let changed = self.client.execute(statement, &params).await?;
         Ok((changed == rows.len() as u64).then_some(changed))
     }
-}
-
-/// Whether the database refused rows, or this way of bringing them (COPY into a view, or where
-/// row-level security applies).
-fn is_refusal(error: &tokio_postgres::Error) -> bool {
-    let unsupported = |code: &str| code.starts_with("0A") || code.starts_with("42");
-    refusal(error).is_some() || error.code().is_some_and(|code| unsupported(code.code()))
 }
 
 /// One column of encoded rows as an array parameter.

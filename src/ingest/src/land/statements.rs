@@ -145,13 +145,15 @@ impl RouteSql {
         });
 
         let direct = match route.mode {
+            _ if !route.takes_copy => None,
             Mode::Insert | Mode::Append => {
                 Some(format!("copy {table} ({}) from stdin (format binary)", all.join(", ")))
             }
             Mode::Update => {
                 let sets: Vec<String> =
                     rest.iter().map(|name| format!("{name} = s.{name}")).collect();
-                let open: Vec<String> = rest.iter().map(|name| format!("t.{name} is null")).collect();
+                let open: Vec<String> =
+                    rest.iter().map(|name| format!("t.{name} is null")).collect();
                 let arrays: Vec<String> = route
                     .columns
                     .iter()

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+mod direct;
 mod exact;
 mod gaps;
 mod landing;
@@ -18,3 +19,4 @@ mod support;
 mod throughput;
 mod tls;
 mod waiting;
+mod writers;

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use ingest::Preset;
 
-use crate::support::{Db, PRESET, Script, config, run};
+use crate::support::{Db, PRESET, Script, config, run, split_preset};
 
 /// What a shop sends: type and data.
 type Feed = Vec<(&'static str, String)>;
@@ -18,6 +18,8 @@ struct Case {
     /// Where the scrambled feed is cut into runs, and the size of their batches.
     cuts: Vec<prop::sample::Index>,
     batch: usize,
+    /// How many writers each run has.
+    writers: Vec<usize>,
 }
 
 fn ordered(orders: &[(u8, bool)]) -> Feed {
@@ -59,8 +61,16 @@ fn case() -> impl Strategy<Value = Case> {
     prop::collection::vec((0..4u8, any::<bool>()), 1..12).prop_flat_map(|orders| {
         let feed = ordered(&orders);
         let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..3);
-        (Just(feed.clone()), scrambled(feed), cuts, 1..40usize)
-            .prop_map(|(ordered, scrambled, cuts, batch)| Case { ordered, scrambled, cuts, batch })
+        let writers = prop::collection::vec(1..5usize, 4);
+        (Just(feed.clone()), scrambled(feed), cuts, 1..40usize, writers).prop_map(
+            |(ordered, scrambled, cuts, batch, writers)| Case {
+                ordered,
+                scrambled,
+                cuts,
+                batch,
+                writers,
+            },
+        )
     })
 }
 
@@ -71,17 +81,24 @@ async fn facts(db: &Db) -> Vec<String> {
 }
 
 /// Lands a feed in the given pieces and returns the tables, which are then emptied.
-async fn tables(db: &Db, feed: &Feed, cuts: &[usize], batch: usize) -> Vec<String> {
+async fn tables(
+    db: &Db,
+    feed: &Feed,
+    cuts: &[usize],
+    (batch, writers): (usize, &[usize]),
+) -> Vec<String> {
     let source = Script::serve(true);
     let mut counts = (0, 0, 0);
     let ends = cuts.iter().copied().chain([feed.len()]);
     let mut from = 0;
-    for end in ends {
+    for (end, writers) in ends.zip(writers) {
         let piece: Vec<(&str, &str)> =
             feed[from..end].iter().map(|(event, data)| (*event, data.as_str())).collect();
         source.add(&piece);
         let mut config = config(db, &source);
         config.batch.events = batch;
+        config.preset = split_preset();
+        config.writers = *writers;
         let report = run(config).await.unwrap();
         counts.0 += report.events_processed;
         counts.1 += report.waiting;
@@ -109,8 +126,9 @@ fn duplicated_reordered_and_interleaved_events_give_the_tables_of_the_ordered_fe
             let mut cuts: Vec<usize> =
                 case.cuts.iter().map(|cut| cut.index(case.scrambled.len())).collect();
             cuts.sort_unstable();
-            let expected = runtime.block_on(tables(&db, &case.ordered, &[], 1000));
-            let got = runtime.block_on(tables(&db, &case.scrambled, &cuts, case.batch));
+            let expected = runtime.block_on(tables(&db, &case.ordered, &[], (1000, &[1])));
+            let got =
+                runtime.block_on(tables(&db, &case.scrambled, &cuts, (case.batch, &case.writers)));
             prop_assert_eq!(expected, got);
             Ok(())
         })

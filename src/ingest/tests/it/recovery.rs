@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ingest::{BadEvents, DatabaseConfig, ErrorKind, NoHost, Report, Stop};
@@ -35,11 +35,13 @@ impl Cutter {
         let port = listener.local_addr().unwrap().port();
         let left = Arc::new(AtomicUsize::new(times));
         let counter = left.clone();
+        // The first COMMIT is the one that takes the stream: cut there, a run never begins.
+        let begun = Arc::new(AtomicBool::new(matches!(cut, Cut::InCopy)));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(&server) else { continue };
-                let left = counter.clone();
-                std::thread::spawn(move || forward(client, server, cut, &left));
+                let (left, begun) = (counter.clone(), begun.clone());
+                std::thread::spawn(move || forward(client, server, cut, &left, &begun));
             }
         });
         Self { port, left }
@@ -53,7 +55,13 @@ impl Cutter {
     }
 }
 
-fn forward(mut client: TcpStream, mut server: TcpStream, cut: Cut, left: &AtomicUsize) {
+fn forward(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    cut: Cut,
+    left: &AtomicUsize,
+    begun: &AtomicBool,
+) {
     let mut answers = server.try_clone().unwrap();
     let mut back = client.try_clone().unwrap();
     std::thread::spawn(move || {
@@ -70,6 +78,7 @@ fn forward(mut client: TcpStream, mut server: TcpStream, cut: Cut, left: &Atomic
         let bytes = &buffer[..n];
         let sign: &[u8] = if matches!(cut, Cut::InCopy) { b"PGCOPY\n" } else { b"commit\0" };
         let armed = bytes.windows(sign.len()).any(|window| window == sign)
+            && begun.swap(true, Ordering::SeqCst)
             && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
         if armed {
             match cut {

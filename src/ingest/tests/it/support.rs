@@ -78,6 +78,14 @@ pub(crate) const PRESET: &str = r#"
     columns = { sku = "/sku", level = "/level" }
 "#;
 
+/// The shop as several writers can take it: split by order, without the routes that depend on the
+/// order of all events.
+pub(crate) fn split_preset() -> Preset {
+    let (kept, _) = PRESET.split_once("    [[route]]\n    event = \"visit\"").unwrap();
+    Preset::parse(&kept.replacen("name = \"shop\"", "name = \"shop\"\nsplit = \"/order\"", 1))
+        .unwrap()
+}
+
 /// A fresh database with the engine's books and the shop's tables.
 pub(crate) struct Db {
     pub(crate) url: String,
@@ -332,6 +340,7 @@ pub(crate) fn config(db: &Db, script: &Script) -> RunConfig {
         preset: Preset::parse(PRESET).unwrap(),
         stream: None,
         shard: 0,
+        writers: 1,
         limits: Limits { timeout: Some(Duration::from_secs(20)), ..Limits::default() },
         batch: BatchConfig { events: 1000, linger: Duration::from_millis(50), max_bytes: 4 << 20 },
         unknown_events: UnknownEvents::DeadLetter,

