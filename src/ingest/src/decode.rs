@@ -81,7 +81,7 @@ impl Decoder {
         event_type: &str,
         data: &'a str,
     ) -> Result<Read<'a>, Reason> {
-        let plan = self.by_type.get(event_type).unwrap_or(&self.any);
+        let plan = self.by_type.get_mut(event_type).unwrap_or(&mut self.any);
         plan.selector
             .pick(data, &mut self.found)
             .map_err(|error| Reason::new("not_json", format!("the data is not JSON: {error}")))?;
