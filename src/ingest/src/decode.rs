@@ -1,10 +1,8 @@
 //! One event's bytes to encoded rows, or to the reason why not. Nothing here asks the database.
 
-use std::collections::HashMap;
-
 use crate::batch::RouteRows;
 use crate::catalog::{Catalog, Column, Route, Source};
-use crate::encode::{Misfit, put_null};
+use crate::encode::{Json, Kind, Misfit, put_null};
 use crate::selector::{Found, Selector};
 
 /// Why an event cannot land. The code is for programs, the text for people.
@@ -32,7 +30,8 @@ pub(crate) struct Incoming<'a> {
 /// Turns events into rows, by type, in two steps: between [`Decoder::read`] and [`Read::encode`]
 /// the caller may look at the value that decides which batch the rows belong to.
 pub(crate) struct Decoder {
-    by_type: HashMap<String, TypePlan>,
+    /// In the order of [`rank`].
+    by_type: Vec<(String, TypePlan)>,
     /// For types without a route of their own.
     any: TypePlan,
     found: Found,
@@ -49,8 +48,28 @@ struct RoutePlan {
     /// Index of the route in the catalog.
     route: usize,
     key_len: usize,
-    /// Each column with its value's slot in the selector.
-    columns: Vec<(Column, Option<usize>)>,
+    puts: Vec<Put>,
+    /// What they fill, for the words of a refusal.
+    columns: Vec<Column>,
+}
+
+/// How one field of a row is made.
+#[derive(Clone, Copy)]
+struct Put {
+    origin: Origin,
+    kind: Kind,
+    required: bool,
+}
+
+/// As [`Source`], with pointers resolved to slots.
+#[derive(Clone, Copy)]
+enum Origin {
+    Slot(usize),
+    Id,
+    Epoch,
+    Event,
+    ReceivedAt,
+    Data,
 }
 
 impl Decoder {
@@ -65,10 +84,13 @@ impl Decoder {
     }
 
     fn with(catalog: &Catalog, split: Option<&str>, wanted: fn(&Route) -> bool) -> Self {
-        let types = catalog.routes.iter().filter(|route| !route.is_for_all());
         let plan = |event: &str| TypePlan::new(catalog, event, split, wanted);
+        let types = catalog.routes.iter().filter(|route| !route.is_for_all());
+        let mut types: Vec<&str> = types.map(|route| &*route.event).collect();
+        types.sort_unstable_by_key(|event| rank(event));
+        types.dedup();
         Self {
-            by_type: types.map(|route| (route.event.clone(), plan(&route.event))).collect(),
+            by_type: types.into_iter().map(|event| (event.to_owned(), plan(event))).collect(),
             any: plan("*"),
             found: Found::default(),
         }
@@ -81,7 +103,11 @@ impl Decoder {
         event_type: &str,
         data: &'a str,
     ) -> Result<Read<'a>, Reason> {
-        let plan = self.by_type.get_mut(event_type).unwrap_or(&mut self.any);
+        let known = self.by_type.binary_search_by_key(&rank(event_type), |(event, _)| rank(event));
+        let plan = match known {
+            Ok(at) => &mut self.by_type[at].1,
+            Err(_) => &mut self.any,
+        };
         plan.selector
             .pick(data, &mut self.found)
             .map_err(|error| Reason::new("not_json", format!("the data is not JSON: {error}")))?;
@@ -97,6 +123,11 @@ impl Decoder {
     ) -> Result<(), Reason> {
         self.read(incoming.event_type, incoming.data)?.encode(incoming, event, rows)
     }
+}
+
+/// Types by length first, which tells most of them apart.
+fn rank(event: &str) -> (usize, &str) {
+    (event.len(), event)
 }
 
 /// An event whose values are found and not yet encoded.
@@ -152,17 +183,8 @@ impl TypePlan {
             .map(|(index, route)| RoutePlan {
                 route: index,
                 key_len: route.key_len,
-                columns: route
-                    .columns
-                    .iter()
-                    .map(|column| {
-                        let slot = match &column.source {
-                            Source::Pointer(pointer) => Some(selector.add(pointer)),
-                            _ => None,
-                        };
-                        (column.clone(), slot)
-                    })
-                    .collect(),
+                puts: route.columns.iter().map(|column| Put::new(column, &mut selector)).collect(),
+                columns: route.columns.clone(),
             })
             .collect();
         Self { selector, split, routes }
@@ -179,11 +201,11 @@ impl RoutePlan {
     ) -> Result<(), Reason> {
         let start = rows.bytes.len();
         let mut key_end = start;
-        for (place, (column, slot)) in self.columns.iter().enumerate() {
-            let json = slot.and_then(|slot| found.get(incoming.data, slot));
-            if let Err(reason) = put_column(column, json, incoming, &mut rows.bytes) {
+        for (place, put) in self.puts.iter().enumerate() {
+            if let Err(refusal) = put.put(incoming, found, &mut rows.bytes) {
                 rows.bytes.truncate(start);
-                return Err(reason);
+                let json = put.json(incoming, found).map(|json| json.text);
+                return Err(refusal.reason(&self.columns[place], json));
             }
             if place + 1 == self.key_len {
                 key_end = rows.bytes.len();
@@ -194,58 +216,104 @@ impl RoutePlan {
     }
 }
 
-fn put_column(
-    column: &Column,
-    json: Option<&str>,
-    incoming: &Incoming<'_>,
-    out: &mut Vec<u8>,
-) -> Result<(), Reason> {
-    let kind = column.kind;
-    let (result, got) = match &column.source {
-        Source::Pointer(pointer) => match json {
-            None | Some("null") if column.required => {
-                return Err(Reason::new(
-                    "missing_field",
-                    format!(
-                        "column {:?} needs a value, but {pointer} is missing or null",
-                        column.name
-                    ),
-                ));
-            }
-            None => {
-                put_null(out);
-                (Ok(()), "")
-            }
-            Some(json) => (kind.put_json(out, json), json_kind(json)),
-        },
-        Source::Id => (kind.put_integer(out, incoming.id), "the offset"),
-        Source::Epoch => (kind.put_text(out, incoming.epoch), "the epoch"),
-        Source::Event => (kind.put_text(out, incoming.event_type), "the event type"),
-        Source::ReceivedAt => (kind.put_time(out, incoming.received_at), "the receive time"),
-        Source::Data => (
-            match kind {
-                crate::encode::Kind::Text { .. } => kind.put_text(out, incoming.data),
-                _ => kind.put_json(out, incoming.data.trim()),
+impl Put {
+    fn new(column: &Column, selector: &mut Selector) -> Self {
+        let origin = match &column.source {
+            Source::Pointer(pointer) => Origin::Slot(selector.add(pointer)),
+            Source::Id => Origin::Id,
+            Source::Epoch => Origin::Epoch,
+            Source::Event => Origin::Event,
+            Source::ReceivedAt => Origin::ReceivedAt,
+            Source::Data => Origin::Data,
+        };
+        Self { origin, kind: column.kind, required: column.required }
+    }
+
+    /// The JSON that the field is made of, if it is made of any.
+    fn json<'a>(&self, incoming: &Incoming<'a>, found: &Found) -> Option<Json<'a>> {
+        let Origin::Slot(slot) = self.origin else { return None };
+        let text = found.get(incoming.data, slot)?;
+        Some(Json { text, plain: found.is_plain() })
+    }
+
+    /// Appends the field; where it is refused, nothing.
+    fn put(
+        &self,
+        incoming: &Incoming<'_>,
+        found: &Found,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let kind = self.kind;
+        match self.origin {
+            Origin::Slot(_) => match self.json(incoming, found) {
+                None | Some(Json { text: "null", .. }) if self.required => {
+                    return Err(Refusal::Missing);
+                }
+                None => {
+                    put_null(out);
+                    Ok(())
+                }
+                Some(json) => kind.put_json(out, json),
             },
-            "the data",
-        ),
-    };
-    result.map_err(|misfit| match misfit {
-        Misfit::Type { needed } => {
-            Reason::new("wrong_type", format!("column {:?} needs {needed}, got {got}", column.name))
+            Origin::Id => kind.put_integer(out, incoming.id),
+            Origin::Epoch => kind.put_text(out, incoming.epoch),
+            Origin::Event => kind.put_text(out, incoming.event_type),
+            Origin::ReceivedAt => kind.put_time(out, incoming.received_at),
+            Origin::Data => match kind {
+                Kind::Text { .. } => kind.put_text(out, incoming.data),
+                _ => {
+                    let text = incoming.data.trim();
+                    kind.put_json(out, Json { text, plain: found.is_plain() })
+                }
+            },
         }
-        Misfit::Range { why } => Reason::new(
-            "out_of_range",
-            format!("column {:?} ({}): {why}", column.name, column.sql_type),
-        ),
-        Misfit::Nul => Reason::new(
-            "nul_character",
-            format!(
-                "column {:?}: the text contains \\u0000, which PostgreSQL cannot store",
-                column.name
+        .map_err(Refusal::Misfit)
+    }
+}
+
+/// Why a field could not be made.
+enum Refusal {
+    Missing,
+    Misfit(Misfit),
+}
+
+impl Refusal {
+    /// The same in words; `json` is what was found for the column.
+    #[cold]
+    fn reason(self, column: &Column, json: Option<&str>) -> Reason {
+        let name = &column.name;
+        let got = match &column.source {
+            Source::Pointer(_) => json.map_or("", json_kind),
+            Source::Id => "the offset",
+            Source::Epoch => "the epoch",
+            Source::Event => "the event type",
+            Source::ReceivedAt => "the receive time",
+            Source::Data => "the data",
+        };
+        match self {
+            Self::Missing => {
+                let pointer = match &column.source {
+                    Source::Pointer(pointer) => pointer.as_str(),
+                    _ => "",
+                };
+                let text =
+                    format!("column {name:?} needs a value, but {pointer} is missing or null");
+                Reason::new("missing_field", text)
+            }
+            Self::Misfit(Misfit::Type { needed }) => {
+                Reason::new("wrong_type", format!("column {name:?} needs {needed}, got {got}"))
+            }
+            Self::Misfit(Misfit::Range { why }) => {
+                Reason::new("out_of_range", format!("column {name:?} ({}): {why}", column.sql_type))
+            }
+            Self::Misfit(Misfit::Nul) => Reason::new(
+                "nul_character",
+                format!(
+                    "column {name:?}: the text contains \\u0000, which PostgreSQL cannot store"
+                ),
             ),
-        ),
-    })
+        }
+    }
 }
 
 /// The kind of a JSON value, for messages that must not quote it.

@@ -5,8 +5,10 @@ pub(crate) mod copy;
 mod json;
 mod numeric;
 mod time;
+mod uuid;
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use json::put_json_text;
 use numeric::{numeric_limits, put_numeric};
@@ -49,6 +51,20 @@ pub(crate) enum Misfit {
     Nul,
 }
 
+/// The text of one JSON value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Json<'a> {
+    pub(crate) text: &'a str,
+    /// It is known to hold no backslash, so no string in it has to be searched for escapes.
+    pub(crate) plain: bool,
+}
+
+impl<'a> From<&'a str> for Json<'a> {
+    fn from(text: &'a str) -> Self {
+        Self { text, plain: false }
+    }
+}
+
 impl Kind {
     /// The kind for a catalog type: its base type's object id, type modifier and whether it is an
     /// enum. `None` where there is no conversion.
@@ -83,16 +99,22 @@ impl Kind {
         self == other || matches!((self, other), (Self::Text { .. }, Self::Text { .. }))
     }
 
-    /// Appends one field (length and bytes) for a JSON value given as its text; `null` is null.
-    /// On a misfit nothing is appended.
-    pub(crate) fn put_json(self, out: &mut Vec<u8>, json: &str) -> Result<(), Misfit> {
+    /// Appends one field (length and bytes) for a JSON value; `null` is null. On a misfit nothing
+    /// is appended.
+    pub(crate) fn put_json<'a>(
+        self,
+        out: &mut Vec<u8>,
+        value: impl Into<Json<'a>>,
+    ) -> Result<(), Misfit> {
+        let value = value.into();
+        let json = value.text;
         if json == "null" && !matches!(self, Self::Json | Self::Jsonb) {
             put_null(out);
             return Ok(());
         }
         match self {
-            Self::Json => put_json_text(out, json, None),
-            Self::Jsonb => put_json_text(out, json, Some(1)),
+            Self::Json => put_json_text(out, value, None),
+            Self::Jsonb => put_json_text(out, value, Some(1)),
             Self::Bool => match json {
                 "true" => put(out, &[1]),
                 "false" => put(out, &[0]),
@@ -117,10 +139,14 @@ impl Kind {
             }
             Self::Numeric { limits } => {
                 // Decimals often travel as strings, so that no reader makes floats of them.
-                let digits = if is_string(json) { string(json)? } else { Cow::Borrowed(json) };
+                let digits = if is_string(json) { string(value)? } else { Cow::Borrowed(json) };
                 put_numeric(out, &digits, limits)
             }
-            _ if is_string(json) => self.put_text(out, &string(json)?),
+            // No string of JSON has the character itself in it, only its escape.
+            Self::Text { max_chars } if is_string(json) && value.plain => {
+                put_chars(out, &json[1..json.len() - 1], max_chars)
+            }
+            _ if is_string(json) => self.put_text(out, &string(value)?),
             Self::Text { .. } => Err(Misfit::Type { needed: "a string" }),
             Self::Uuid => Err(Misfit::Type { needed: "a string with a uuid" }),
             Self::Timestamptz | Self::Timestamp | Self::Date => {
@@ -136,16 +162,11 @@ impl Kind {
                 if memchr::memchr(0, text.as_bytes()).is_some() {
                     return Err(Misfit::Nul);
                 }
-                if max_chars.is_some_and(|max| {
-                    text.len() > max as usize && text.chars().count() > max as usize
-                }) {
-                    return Err(Misfit::Range { why: "too many characters" });
-                }
-                put(out, text.as_bytes())
+                put_chars(out, text, max_chars)
             }
-            Self::Uuid => match uuid::Uuid::try_parse(text) {
-                Ok(uuid) => put(out, uuid.as_bytes()),
-                Err(_) => Err(Misfit::Type { needed: "a string with a uuid" }),
+            Self::Uuid => match uuid::parse(text) {
+                Some(uuid) => put(out, &uuid),
+                None => Err(Misfit::Type { needed: "a string with a uuid" }),
             },
             Self::Timestamptz => put(out, &time::micros(text)?.to_be_bytes()),
             Self::Timestamp => put(out, &time::local_micros(text)?.to_be_bytes()),
@@ -160,10 +181,24 @@ impl Kind {
 
     /// Appends a field for an integer that is no JSON (an offset).
     pub(crate) fn put_integer(self, out: &mut Vec<u8>, value: i64) -> Result<(), Misfit> {
-        let text = value.to_string();
         match self {
-            Self::Text { .. } => self.put_text(out, &text),
-            _ => self.put_json(out, &text),
+            Self::Int2 => within(value, i16::MIN.into(), i16::MAX.into())
+                .and_then(|n| put(out, &(n as i16).to_be_bytes())),
+            Self::Int4 => within(value, i32::MIN.into(), i32::MAX.into())
+                .and_then(|n| put(out, &(n as i32).to_be_bytes())),
+            Self::Int8 => put(out, &value.to_be_bytes()),
+            // Offsets are in every row: their digits are written without an allocation.
+            _ => {
+                let mut digits = [0; 20];
+                let mut rest = &mut digits[..];
+                let _ = write!(rest, "{value}");
+                let left = rest.len();
+                let text = std::str::from_utf8(&digits[..20 - left]).unwrap_or_default();
+                match self {
+                    Self::Text { .. } => self.put_text(out, text),
+                    _ => self.put_json(out, text),
+                }
+            }
         }
     }
 
@@ -182,6 +217,15 @@ pub(crate) fn put_null(out: &mut Vec<u8>) {
     out.extend_from_slice(&(-1i32).to_be_bytes());
 }
 
+fn put_chars(out: &mut Vec<u8>, text: &str, max_chars: Option<u32>) -> Result<(), Misfit> {
+    if max_chars.is_some_and(|max| text.len() > max as usize && text.chars().count() > max as usize)
+    {
+        return Err(Misfit::Range { why: "too many characters" });
+    }
+    put(out, text.as_bytes())
+}
+
+#[inline(always)]
 fn put(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Misfit> {
     let len = i32::try_from(bytes.len()).map_err(|_| Misfit::Range { why: "over 2 GiB" })?;
     out.extend_from_slice(&len.to_be_bytes());
@@ -194,20 +238,27 @@ fn is_string(json: &str) -> bool {
 }
 
 /// The value of a JSON string literal.
-fn string(json: &str) -> Result<Cow<'_, str>, Misfit> {
-    let inner = &json[1..json.len() - 1];
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+fn string(json: Json<'_>) -> Result<Cow<'_, str>, Misfit> {
+    let inner = &json.text[1..json.text.len() - 1];
+    if json.plain || memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(inner));
     }
-    serde_json::from_str::<String>(json)
+    serde_json::from_str::<String>(json.text)
         .map(Cow::Owned)
         .map_err(|_| Misfit::Type { needed: "a string of valid characters" })
 }
 
+fn within(value: i64, min: i64, max: i64) -> Result<i64, Misfit> {
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Misfit::Range { why: "too large for the column's integer type" })
+    }
+}
+
 fn integer(json: &str, min: i64, max: i64) -> Result<i64, Misfit> {
     match json.parse::<i64>() {
-        Ok(value) if (min..=max).contains(&value) => Ok(value),
-        Ok(_) => Err(Misfit::Range { why: "too large for the column's integer type" }),
+        Ok(value) => within(value, min, max),
         Err(_) => {
             let digits = json.strip_prefix('-').unwrap_or(json);
             if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {

@@ -1,6 +1,6 @@
 //! JSON text into `json` and `jsonb` columns: checked for what PostgreSQL refuses.
 
-use super::Misfit;
+use super::{Json, Misfit};
 
 /// Levels of nesting. PostgreSQL's limit is that of its stack (some ten thousand by default), and
 /// running into that is an error of the session rather than of the data.
@@ -9,10 +9,11 @@ const MAX_DEPTH: usize = 1000;
 /// Appends valid JSON text as a field of `json` (no version) or `jsonb` (version byte 1).
 pub(super) fn put_json_text(
     out: &mut Vec<u8>,
-    json: &str,
+    json: Json<'_>,
     version: Option<u8>,
 ) -> Result<(), Misfit> {
-    if version.is_some() {
+    let Json { text: json, plain } = json;
+    if version.is_some() && !plain {
         check_escapes(json.as_bytes())?;
     }
     check_depth(json.as_bytes())?;
