@@ -80,6 +80,14 @@ ifneq ($(POSTGRES_15),)
 	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- $(PY) -m pytest tests/integration
 endif
 
+# Seconds of sampling.
+PROFILE_SECONDS ?= 10
+
+.PHONY: profile
+profile: ## a flame graph of the hot path, from wire bytes to encoded rows (PROFILE_SECONDS)
+	cargo bench --locked --package ingest --bench decode -- \
+		--profile-time $(PROFILE_SECONDS) "wire to rows"
+
 .PHONY: lint
 lint: .venv/.stamp-requirements $(DENY) ## formatting, clippy, ruff, mypy, the walls, licences and bans of packages
 	cargo fmt --all --check

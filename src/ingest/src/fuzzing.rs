@@ -1,5 +1,5 @@
-//! A door for the fuzz targets and the test over their corpora: plain values in, encoded bytes
-//! out. No promise to anybody else.
+//! A door for the fuzz targets, the test over their corpora and the benches: plain values in,
+//! encoded bytes out. No promise to anybody else.
 
 use bytes::BufMut;
 
@@ -7,7 +7,7 @@ use crate::batch::RouteRows;
 use crate::catalog::{self, Catalog, Route, Source};
 use crate::decode::{Decoder, Incoming};
 use crate::encode::{Kind, copy};
-use crate::preset::Mode;
+use crate::preset::{Mode, Preset};
 
 /// A mapped column, without a database to ask.
 #[derive(Clone, Copy, Debug)]
@@ -41,19 +41,33 @@ impl Bench {
     /// # Panics
     /// Where a type has no conversion.
     pub fn split_by(split: Option<&str>, routes: &[(&str, &[Column])]) -> Self {
-        let routes: Vec<Route> = routes
-            .iter()
-            .map(|(event, columns)| Route {
-                event: (*event).to_owned(),
-                table: "fuzz.target".into(),
-                mode: Mode::Insert,
-                columns: columns.iter().map(bind).collect(),
-                key_len: 1,
-                parent: None,
-                checks: Vec::new(),
-                takes_copy: true,
-            })
-            .collect();
+        let routes = routes.iter().map(|(event, columns)| {
+            let columns = columns.iter();
+            route(event, columns.map(|column| bind(column.source, *column)).collect(), 1)
+        });
+        Self::over(split, routes.collect())
+    }
+
+    /// The routes of a preset, its columns bound to the types that `type_of` gives for their names
+    /// (as [`Column::oid`] and [`Column::modifier`]); keys are required.
+    ///
+    /// # Panics
+    /// Where the preset is not valid or a type has no conversion.
+    pub fn of_preset(toml: &str, type_of: fn(&str) -> (u32, i32)) -> Self {
+        let preset = Preset::parse(toml).expect("a valid preset");
+        let routes = preset.routes.iter().map(|spec| {
+            let rest = spec.columns.keys().filter(|name| !spec.key.contains(name));
+            let columns = spec.key.iter().chain(rest).enumerate().map(|(place, name)| {
+                let (oid, modifier) = type_of(name);
+                let required = place < spec.key.len();
+                bind(&spec.columns[name], Column { source: "", oid, modifier, required })
+            });
+            route(&spec.event, columns.collect(), spec.key.len())
+        });
+        Self::over(preset.stream.split.as_deref(), routes.collect())
+    }
+
+    fn over(split: Option<&str>, routes: Vec<Route>) -> Self {
         let rows = routes.iter().map(|_| RouteRows::default()).collect();
         Self { decoder: Decoder::new(&Catalog { routes }, split), rows }
     }
@@ -109,17 +123,29 @@ impl Bench {
     }
 }
 
-fn bind(column: &Column) -> catalog::Column {
-    let source = match column.source {
-        "$id" => Source::Id,
-        "$epoch" => Source::Epoch,
-        "$event" => Source::Event,
-        "$data" => Source::Data,
-        pointer => Source::Pointer(pointer.to_owned()),
-    };
+fn route(event: &str, columns: Vec<catalog::Column>, key_len: usize) -> Route {
+    Route {
+        event: event.to_owned(),
+        table: "fuzz.target".into(),
+        mode: Mode::Insert,
+        columns,
+        key_len,
+        parent: None,
+        checks: Vec::new(),
+        takes_copy: true,
+    }
+}
+
+fn bind(source: &str, column: Column) -> catalog::Column {
     catalog::Column {
-        name: column.source.trim_start_matches(['/', '$']).to_owned(),
-        source,
+        name: source.trim_start_matches(['/', '$']).to_owned(),
+        source: match source {
+            "$id" => Source::Id,
+            "$epoch" => Source::Epoch,
+            "$event" => Source::Event,
+            "$data" => Source::Data,
+            pointer => Source::Pointer(pointer.to_owned()),
+        },
         kind: Kind::of(column.oid, column.modifier, false).expect("a type with a conversion"),
         sql_type: format!("type {}", column.oid),
         required: column.required,

@@ -4,7 +4,7 @@
 const GOLDEN: &str = include_str!("../../../../tests/fixtures/golden/restaurant.sse");
 
 /// The wire bytes of `events` events, about 450 bytes each.
-pub fn wire(events: usize) -> Vec<u8> {
+pub(crate) fn wire(events: usize) -> Vec<u8> {
     let golden: Vec<&str> = GOLDEN.split_terminator("\n\n").collect();
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let mut out = String::new();
