@@ -69,6 +69,7 @@ test: test-rust test-python ## all tests
 # The embedded server knows no TLS: those tests run on PostgreSQL 15 only.
 test-rust: .venv/.stamp-requirements ## the tests of the Rust crates, with real PostgreSQL servers
 	$(WITH_POSTGRES) cargo test --locked -- --skip tls::
+	cargo test --locked --package bench-tools
 ifneq ($(POSTGRES_15),)
 	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- cargo test --locked --test it
 endif

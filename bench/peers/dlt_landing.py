@@ -25,6 +25,8 @@ os.environ.update(
         # Two cores: more workers only take turns.
         "NORMALIZE__WORKERS": "1",
         "LOAD__WORKERS": "2",
+        # Half of its time otherwise.
+        "DATA_WRITER__DISABLE_COMPRESSION": "true",
         "DATA_WRITER__BUFFER_MAX_ITEMS": "50000",
         "DATA_WRITER__FILE_MAX_ITEMS": "50000",
         "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "false",

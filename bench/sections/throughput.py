@@ -11,8 +11,9 @@ from bench.targets import OURS, OURS_2, RAW, RAW_2
 
 CONTESTANTS = (
     ours(OURS, "--writers=1"),
-    peer("psycopg 3, threaded", "psycopg_copy"),
-    peer("psycopg 3, 2 processes", "psycopg_copy", processes=2),
+    peer("psycopg 3, staged", "psycopg_copy"),
+    peer("psycopg 3, direct", "psycopg_copy", "--direct"),
+    peer("psycopg 3, direct, 2 processes", "psycopg_copy", "--direct", processes=2),
     peer("asyncpg", "asyncpg_copy"),
     peer("per-row psycopg2, first schema", "per_row", template="a2", slow=True),
 )
@@ -36,7 +37,8 @@ def measure(lab: Laboratory, sections: Mapping[str, Section]) -> Section:
     section.notes = [
         "raw COPY: prebuilt rows, orders complete, 5,000 events per transaction, no replay safety",
         "ours and the COPY peers are replay-safe: 5,000 events per transaction; the peers keep no",
-        "offset, no dead letters, compare no content and hold no child back for its parent",
+        "offset, no dead letters, compare no content and hold no child back for its parent;",
+        "direct: COPY into the tables, stages only for a batch that violates a key",
         f"the per-row operator lands {min(lab.plan.slow_events, lab.plan.events):,} events a round:"
         " its tables stay smaller",
         "first schema: GIN on payload, all secondary indexes, row-level audit (bench/schema_a2.sql)",

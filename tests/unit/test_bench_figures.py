@@ -59,7 +59,7 @@ def test_the_best_python_peer_counts() -> None:
     section.samples = {
         "ours, 1 writer": [sample(100)],
         "ours, 2 writers": [sample(200)],
-        "psycopg 3, threaded": [sample(50)],
+        "psycopg 3, staged": [sample(50)],
         "asyncpg": [sample(80)],
     }
     verdicts = {each["what"]: each["value"] for each in judged({"throughput": section})}
