@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -245,6 +246,30 @@ fn damage_begins_a_new_epoch() {
         assert_ne!(continued.epoch, epoch, "{name}");
         assert_eq!((continued.log.bounds().last, continued.state), (0, State::default()), "{name}");
     }
+}
+
+/// What rots while the server runs is a gap for those who ask, not the end of their stream.
+#[tokio::test]
+async fn a_page_that_rots_on_disk_is_missed_and_what_follows_is_not() {
+    let dir = Dir::new();
+    {
+        let continued = open(dir.path(), PLENTY);
+        let mut simulator = simulator(continued.epoch, continued.state);
+        while continued.log.bounds().bytes < 1 << 20 {
+            append(&continued.log, &mut simulator);
+        }
+    }
+    let log = open(dir.path(), PLENTY).log;
+    let first = page(&log, 0).await.len() as u64;
+    let (mut bytes, segment) = (std::fs::read(segment(dir.path())).unwrap(), segment(dir.path()));
+    bytes[100_000] ^= 1;
+    // In place: the log has the file open.
+    std::fs::File::options().write(true).open(segment).unwrap().write_all_at(&bytes, 0).unwrap();
+    let Found::Missed { first: from, last } = log.read(0).await else {
+        panic!("damaged events were read");
+    };
+    assert_eq!((from, last), (1, first));
+    assert_eq!(page(&log, last).await.first(), first + 1);
 }
 
 fn segment(dir: &Path) -> std::path::PathBuf {

@@ -52,6 +52,8 @@ pub(crate) async fn read(
     buffer: &RefCell<Vec<u8>>,
 ) -> io::Result<()> {
     loop {
+        // Everyone in turn: one whose socket is never empty would keep the thread for long.
+        tokio::task::yield_now().await;
         socket.readable().await?;
         let mut buffer = buffer.borrow_mut();
         match socket.try_read(&mut buffer) {

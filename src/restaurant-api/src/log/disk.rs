@@ -191,9 +191,8 @@ fn recover(dir: &Path, identified: bool) -> Result<Found, Damage> {
         let mut state = State::default();
         let recovered = Segment::recover(dir, *first, |frame, place| {
             frame.apply(&mut state);
-            if !frame.page.is_empty() {
-                let page = &frame.page;
-                found.frames.push((page.first(), page.len(), page.size(), place));
+            if frame.len() > 0 {
+                found.frames.push((frame.first, frame.len(), frame.blocks.len(), place));
             }
         })?;
         match recovered {

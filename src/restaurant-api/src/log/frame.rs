@@ -12,20 +12,22 @@ use crate::wire::Entry;
 const MAGIC: [u8; 4] = *b"RAF1";
 /// Magic, length of the body, checksum of the body.
 pub(super) const HEADER: usize = 12;
-/// First offset, events, added, removed, orders, ticks, last ts, bytes of blocks.
-const FIXED: usize = 8 + 4 + 4 + 4 + 8 + 8 + 8 + 4;
 const ENTRY: usize = 8;
 const DUE: usize = 33;
 const KEY: usize = 16;
 
-/// A frame read back.
-pub(super) struct Frame {
-    pub(super) page: Page,
+/// A frame read back: its numbers, and where in the bytes the rest of it lies.
+pub(super) struct Frame<'a> {
+    /// Offset of the first event, or of the next one if there is none.
+    pub(super) first: u64,
+    /// SSE blocks of the events; the last bytes of the frame.
+    pub(super) blocks: &'a [u8],
     orders: u64,
     ticks: u64,
     last_ts: i64,
-    added: Vec<Due>,
-    removed: Vec<(i64, u64)>,
+    entries: &'a [u8],
+    added: &'a [u8],
+    removed: &'a [u8],
 }
 
 /// Why bytes are not a frame.
@@ -91,73 +93,70 @@ fn put<'a>(
     Ok(())
 }
 
-/// Reads the frame at the start of `bytes` and says how many bytes it took.
-pub(super) fn decode(bytes: &[u8]) -> Result<(Frame, usize), Unreadable> {
+/// Bytes of the frame that starts with `bytes`, of which the header is enough.
+pub(super) fn len(bytes: &[u8]) -> Result<usize, Unreadable> {
     let magic = &bytes[..bytes.len().min(4)];
     if !MAGIC.starts_with(magic) {
         return Err(Unreadable::Corrupt);
     }
-    let mut header = Reader(bytes);
-    header.take(4).ok_or(Unreadable::Torn)?;
-    let length = header.u32().ok_or(Unreadable::Torn)? as usize;
-    let crc = header.u32().ok_or(Unreadable::Torn)?;
-    let body = header.take(length).ok_or(Unreadable::Torn)?;
-    if crc32fast::hash(body) != crc {
+    let length = bytes.get(4..8).and_then(|length| length.try_into().ok());
+    let length = u32::from_le_bytes(length.ok_or(Unreadable::Torn)?);
+    Ok(HEADER + length as usize)
+}
+
+/// Reads the frame at the start of `bytes` and says how many bytes it takes.
+pub(super) fn decode(bytes: &[u8]) -> Result<(Frame<'_>, usize), Unreadable> {
+    let len = len(bytes)?;
+    let (header, body) = bytes
+        .get(..len)
+        .and_then(|frame| frame.split_at_checked(HEADER))
+        .ok_or(Unreadable::Torn)?;
+    if crc32fast::hash(body).to_le_bytes() != header[8..] {
         return Err(Unreadable::Corrupt);
     }
     let frame = body_of(Reader(body)).ok_or(Unreadable::Corrupt)?;
-    Ok((frame, HEADER + length))
+    Ok((frame, len))
 }
 
-fn body_of(mut body: Reader<'_>) -> Option<Frame> {
-    if body.0.len() < FIXED {
-        return None;
-    }
+fn body_of(mut body: Reader<'_>) -> Option<Frame<'_>> {
     let first = body.u64()?;
     let (events, added, removed) = (body.u32()?, body.u32()?, body.u32()?);
     let (orders, ticks, last_ts) = (body.u64()?, body.u64()?, body.u64()? as i64);
     let size = body.u32()? as usize;
-    let mut entries = Reader(body.take(events as usize * ENTRY)?);
-    let mut dues = Reader(body.take(added as usize * DUE)?);
-    let mut keys = Reader(body.take(removed as usize * KEY)?);
-    let blocks = body.take(size)?;
-    let entry = || {
-        let end = entries.u32()?;
-        let json = u16::from_le_bytes(entries.take(2)?.try_into().ok()?);
-        let [event_type, site] = entries.take(2)?.try_into().ok()?;
-        Some(Entry { end, json, event_type, site })
-    };
-    let entries = std::iter::from_fn(entry).collect();
-    let due = || {
-        Some(Due {
-            at: dues.u64()? as i64,
-            order: dues.u64()?,
-            order_id: uuid::Uuid::from_slice(dues.take(16)?).ok()?,
-            site: dues.take(1)?[0],
-        })
-    };
-    let added = std::iter::from_fn(due).collect();
-    let key = || Some((keys.u64()? as i64, keys.u64()?));
-    let removed = std::iter::from_fn(key).collect();
-    Some(Frame {
-        page: Page::new(first, Bytes::copy_from_slice(blocks), entries),
-        orders,
-        ticks,
-        last_ts,
-        added,
-        removed,
-    })
+    let entries = body.take(events as usize * ENTRY)?;
+    let added = body.take(added as usize * DUE)?;
+    let removed = body.take(removed as usize * KEY)?;
+    // Nothing may follow: whoever reads a frame finds its blocks from its end.
+    let blocks = (body.0.len() == size).then_some(body.0)?;
+    Some(Frame { first, blocks, orders, ticks, last_ts, entries, added, removed })
 }
 
-impl Frame {
+impl Frame<'_> {
+    /// Events in the frame.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() / ENTRY
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
+        let mut entries = Reader(self.entries);
+        std::iter::from_fn(move || {
+            let end = entries.u32()?;
+            let json = u16::from_le_bytes(entries.take(2)?.try_into().ok()?);
+            let [event_type, site] = entries.take(2)?.try_into().ok()?;
+            Some(Entry { end, json, event_type, site })
+        })
+    }
+
     /// Brings `state` to where it was behind this frame.
     pub(super) fn apply(&self, state: &mut State) {
         // Added first: an answer due at once is added and removed by the same step.
-        for due in &self.added {
-            state.add(*due);
+        let mut added = Reader(self.added);
+        while let Some(due) = added.due() {
+            state.add(due);
         }
-        for key in &self.removed {
-            state.due.remove(key);
+        let mut removed = Reader(self.removed);
+        while let (Some(at), Some(order)) = (removed.u64(), removed.u64()) {
+            state.due.remove(&(at as i64, order));
         }
         state.orders = self.orders;
         state.ticks = self.ticks;
@@ -180,5 +179,14 @@ impl<'a> Reader<'a> {
 
     fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn due(&mut self) -> Option<Due> {
+        Some(Due {
+            at: self.u64()? as i64,
+            order: self.u64()?,
+            order_id: uuid::Uuid::from_slice(self.take(16)?).ok()?,
+            site: self.take(1)?[0],
+        })
     }
 }

@@ -220,13 +220,16 @@ impl Log {
                 return Found::Missed { first: after + 1, last: shared.first() - 1 };
             }
             let slot = shared.slot_of(after + 1);
-            let loaded = || slot.place.as_ref().and_then(|place| place.loaded());
-            if let Some(page) = slot.page.clone().or_else(loaded) {
-                return Found::Page(page);
+            if let Some(page) = &slot.page {
+                return Found::Page(Arc::clone(page));
             }
             let place = slot.place.clone().expect("a page is in memory or has a place");
             (place, slot.first + slot.events as u64 - 1)
         };
+        // Most often the system has it in memory: a change of threads would cost more than that.
+        if let Some(page) = place.at_hand() {
+            return Found::Page(page);
+        }
         let load = tokio::task::spawn_blocking(move || place.load());
         match load.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
             Ok(page) => Found::Page(page),

@@ -2,13 +2,20 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
+
+use bytes::Bytes;
+#[cfg(target_os = "linux")]
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::frame::{self, Frame, Unreadable};
 use super::page::Page;
 use crate::simulator::{State, Step};
+use crate::wire::Entry;
 
 /// A file that is written at its end and may be read anywhere.
 pub(super) struct Segment {
@@ -96,39 +103,54 @@ impl Segment {
     pub(super) fn recover(
         dir: &Path,
         first: u64,
-        mut each: impl FnMut(Frame, Place),
+        mut each: impl FnMut(&Frame<'_>, Place),
     ) -> Result<Option<(Self, bool)>, Damage> {
         let path = path(dir, first);
-        let bytes = std::fs::read(&path)?;
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let mut left = file.metadata()?.len();
         let mut segment = Self { first, events: 0, file: Arc::new(file), len: 0, head: 0 };
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let (frame, len) = match frame::decode(rest) {
+        let mut bytes = Vec::new();
+        while left > 0 {
+            let read = segment.frame(left, &mut bytes)?;
+            let (frame, len) = match read.and_then(|()| frame::decode(&bytes)) {
                 Ok(found) => found,
-                Err(Unreadable::Torn) if segment.len == 0 => return Ok(None),
                 Err(Unreadable::Torn) => break,
                 Err(Unreadable::Corrupt) => return Err(Damage::at(&path, segment.len)),
             };
-            if frame.page.first() != first + segment.events {
+            if frame.first != first + segment.events {
                 return Err(Damage::at(&path, segment.len));
             }
             let place = segment.place(segment.len, len as u64);
             segment.len += len as u64;
-            segment.events += frame.page.len() as u64;
+            segment.events += frame.len() as u64;
             if segment.head == 0 {
                 segment.head = len as u64;
             }
-            rest = &rest[len..];
-            each(frame, place);
+            left -= len as u64;
+            each(&frame, place);
         }
         if segment.len == 0 {
             return Ok(None);
         }
-        if !rest.is_empty() {
+        if left > 0 {
             segment.file.set_len(segment.len)?;
         }
-        Ok(Some((segment, !rest.is_empty())))
+        Ok(Some((segment, left > 0)))
+    }
+
+    /// Reads the frame at the end of what is known so far, with `left` bytes to the end of the
+    /// file, into a buffer that is used again for the next.
+    fn frame(&self, left: u64, bytes: &mut Vec<u8>) -> io::Result<Result<(), Unreadable>> {
+        bytes.resize(left.min(frame::HEADER as u64) as usize, 0);
+        self.file.read_exact_at(bytes, self.len)?;
+        let len = match frame::len(bytes) {
+            Ok(len) if len as u64 <= left => len,
+            Ok(_) => return Ok(Err(Unreadable::Torn)),
+            Err(unreadable) => return Ok(Err(unreadable)),
+        };
+        bytes.resize(len, 0);
+        self.file.read_exact_at(&mut bytes[frame::HEADER..], self.len + frame::HEADER as u64)?;
+        Ok(Ok(()))
     }
 }
 
@@ -144,11 +166,27 @@ impl Place {
         }
     }
 
-    pub(super) fn loaded(&self) -> Option<Arc<Page>> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    /// The page, if somebody holds it or its bytes are in the system's cache: what needs no wait.
+    pub(super) fn at_hand(&self) -> Option<Arc<Page>> {
+        // Whoever holds the lock is reading from the disk.
+        let mut loaded = match self.loaded.try_lock() {
+            Ok(loaded) => loaded,
+            Err(TryLockError::Poisoned(loaded)) => loaded.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        if let Some(page) = loaded.upgrade() {
+            return Some(page);
+        }
+        let mut bytes = vec![0; self.len as usize];
+        if !read_at_once(&self.file, &mut bytes, self.at) {
+            return None;
+        }
+        let page = Arc::new(page_of(bytes)?);
+        *loaded = Arc::downgrade(&page);
+        Some(page)
     }
 
-    /// Reads the page from the file.
+    /// Reads the page from the file, however long that takes.
     pub(super) fn load(&self) -> io::Result<Arc<Page>> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(page) = loaded.upgrade() {
@@ -156,18 +194,42 @@ impl Place {
         }
         let mut bytes = vec![0; self.len as usize];
         self.file.read_exact_at(&mut bytes, self.at)?;
-        let mut parts = Vec::new();
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let (frame, len) = frame::decode(rest).map_err(|_| io::ErrorKind::InvalidData)?;
-            parts.push(frame.page);
-            rest = &rest[len..];
-        }
-        let page = Page::concat(parts.iter()).ok_or(io::ErrorKind::InvalidData)?;
-        let page = Arc::new(page);
+        let page = Arc::new(page_of(bytes).ok_or(io::ErrorKind::InvalidData)?);
         *loaded = Arc::downgrade(&page);
         Ok(page)
     }
+}
+
+/// Fills `bytes` if the system has them all in memory; false if it would have to wait.
+#[cfg(target_os = "linux")]
+fn read_at_once(file: &File, bytes: &mut [u8], at: u64) -> bool {
+    let wanted = bytes.len();
+    let read = preadv2(file, &mut [IoSliceMut::new(bytes)], at, ReadWriteFlags::NOWAIT);
+    read == Ok(wanted)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_at_once(_: &File, _: &mut [u8], _: u64) -> bool {
+    false
+}
+
+/// The events of the frames in `bytes`, in the memory of `bytes`: the blocks of the first frame
+/// stay where they are and those of the others move up to them. `None` if a frame is damaged.
+fn page_of(mut bytes: Vec<u8>) -> Option<Page> {
+    let (first, len) = frame::decode(&bytes).ok()?;
+    let start = len - first.blocks.len();
+    let (first, mut entries) = (first.first, first.entries().collect::<Vec<_>>());
+    let (mut read, mut end) = (len, len);
+    while read < bytes.len() {
+        let (frame, len) = frame::decode(&bytes[read..]).ok()?;
+        let base = (end - start) as u32;
+        entries.extend(frame.entries().map(|entry| Entry { end: entry.end + base, ..entry }));
+        let size = frame.blocks.len();
+        read += len;
+        bytes.copy_within(read - size..read, end);
+        end += size;
+    }
+    Some(Page::new(first, Bytes::from(bytes).slice(start..end), entries.into()))
 }
 
 /// Why a log cannot be continued.
