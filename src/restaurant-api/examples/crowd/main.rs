@@ -40,7 +40,11 @@ struct Options {
     /// More clients, which connect and then read nothing.
     #[arg(long, default_value_t = 0)]
     slow: usize,
-    /// How long to count, once all are connected; it ends earlier when all streams have ended.
+    /// How long to wait before counting, once all are connected: what had queued up until then is
+    /// not of the time that is counted.
+    #[arg(long, default_value_t = 1.0)]
+    settle: f64,
+    /// How long to count; it ends earlier when all streams have ended.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
     /// Count the age of each event too, by its `ts` and the clock of this machine; events older
@@ -107,6 +111,7 @@ async fn run(options: &Options) -> Result<Report, Box<dyn Error>> {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    tokio::time::sleep(Duration::from_secs_f64(options.settle)).await;
     clients.iter().for_each(|client| client.borrow_mut().scanner.begin());
     let process = options.pid.map(Process::begin);
     let start = Instant::now();

@@ -82,8 +82,9 @@ impl Metrics {
         self.gaps.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn clients(&self) -> i64 {
-        self.clients.load(Relaxed)
+    /// Clients connected to `/stream`.
+    pub fn clients(&self) -> u64 {
+        self.clients.load(Relaxed).max(0) as u64
     }
 
     /// Counts a client for as long as the guard lives; none where there are `most` already.
@@ -151,7 +152,7 @@ pub(super) async fn metrics(
         "stream_clients",
         "gauge",
         "Clients connected to /stream.",
-        metrics.clients().max(0) as u64,
+        metrics.clients(),
     );
     put("feedback_due", "gauge", "Feedback that waits for its time.", get(&metrics.due));
     put(
