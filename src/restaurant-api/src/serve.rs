@@ -7,6 +7,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -21,6 +23,11 @@ use crate::producer::{Pace, Producer};
 use crate::simulator::{Settings, Simulator, State};
 use crate::token::Token;
 
+/// Files beside those of the streams: other requests, segments of the log, the runtime's own.
+const OTHER_FILES: u64 = 200;
+/// Bytes that the system takes for a client beyond those on their way to it: without a bound a
+/// client that reads nothing costs 4 MB of the memory that all sockets of the machine share.
+const UNSENT_BYTES: u32 = 512 << 10;
 /// Open connections have this long to end after the signal.
 const FAREWELL: Duration = Duration::from_millis(1500);
 
@@ -42,6 +49,7 @@ pub fn run(options: ServeOptions) -> Result<(), Box<dyn Error>> {
 
 async fn serve(options: ServeOptions) -> Result<(), Box<dyn Error>> {
     let token = token(&options)?;
+    allow_files(options.max_streams);
     // Before the log, so that a second server on this port does not even touch it.
     let listener = bind(options.bind).await?;
     let address = listener.local_addr()?;
@@ -77,6 +85,7 @@ async fn serve(options: ServeOptions) -> Result<(), Box<dyn Error>> {
     // Events must leave at once: a small one may not wait for the next.
     let listener = listener.tap_io(|socket| {
         let _ = socket.set_nodelay(true);
+        let _ = SockRef::from(&*socket).set_tcp_notsent_lowat(UNSENT_BYTES);
     });
     let mut stopped = stopping;
     let server = axum::serve(listener, router(Arc::new(app))).with_graceful_shutdown(async move {
@@ -105,6 +114,19 @@ fn token(options: &ServeOptions) -> Result<Option<Token>, String> {
         (Some(token), _) => token.clone().checked("--token").map(Some),
         (None, Some(path)) => Token::from_file(path).map(Some),
         (None, None) => Ok(None),
+    }
+}
+
+/// Lets the process open a file for each client, where the usual soft limit is 1,024 in all.
+fn allow_files(max_streams: u32) {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let needed = u64::from(max_streams) + OTHER_FILES;
+    if let Some(most) = limit.maximum.filter(|most| *most < needed) {
+        tracing::warn!(
+            "the system allows {most} open files, and {max_streams} clients need {needed}; \
+             raise the hard limit (ulimit -Hn) or lower --max-streams"
+        );
     }
 }
 

@@ -148,12 +148,7 @@ pub(super) async fn metrics(
         "Gap events sent to clients that had fallen behind retention.",
         get(&metrics.gaps),
     );
-    put(
-        "stream_clients",
-        "gauge",
-        "Clients connected to /stream.",
-        metrics.clients(),
-    );
+    put("stream_clients", "gauge", "Clients connected to /stream.", metrics.clients());
     put("feedback_due", "gauge", "Feedback that waits for its time.", get(&metrics.due));
     put(
         "feedback_not_asked_total",
