@@ -10,13 +10,13 @@ use crate::scanner::{AGE_STEP, Scanner};
 pub(crate) struct Report {
     seconds: f64,
     /// Events per second of each client, ascending.
-    rates: Vec<f64>,
+    pub(crate) rates: Vec<f64>,
     bytes: u64,
     torn: u64,
     gaps: u64,
     /// Ages in milliseconds at 50, 90, 99 and 100 %; nothing if none were counted.
-    ages: Option<[f64; 4]>,
-    process: Option<Process>,
+    pub(crate) ages: Option<[f64; 4]>,
+    pub(crate) process: Option<Process>,
     /// Why clients ended before their stream did.
     failures: Vec<String>,
 }
@@ -117,7 +117,7 @@ fn percentiles(tally: &[u64]) -> Option<[f64; 4]> {
 pub(crate) struct Process {
     pid: u32,
     cpu_seconds: f64,
-    peak_mib: f64,
+    pub(crate) peak_mib: f64,
 }
 
 impl Process {

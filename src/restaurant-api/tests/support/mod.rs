@@ -27,10 +27,16 @@ impl Server {
     }
 
     pub fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_restaurant-api"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_restaurant-api"));
+        command.envs(environment.iter().copied());
+        Self::start_by(command, options)
+    }
+
+    /// By a command that becomes the program with the arguments it is given.
+    pub fn start_by(mut command: Command, options: &[&str]) -> Self {
+        let mut child = command
             .args(["serve", "--bind", "127.0.0.1:0"])
             .args(options)
-            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
