@@ -31,7 +31,7 @@ fn plan(server: &Server, clients: usize) -> Plan {
         target: "/stream".into(),
         clients,
         slow: 0,
-        settle: 0.3,
+        settle: Some(0.3),
         seconds: 2.0,
         ages: true,
         pid: Some(server.pid()),
@@ -121,7 +121,7 @@ fn readers_of_the_past_share_what_is_read_from_disk() {
     let dir = history("100000");
     let server = cold(&dir);
     let plan =
-        Plan { target: "/stream?since=0&until=100000".into(), settle: 0.0, ..plan(&server, 50) };
+        Plan { target: "/stream?since=0&until=100000".into(), settle: None, ..plan(&server, 50) };
     let report = run(&Plan { seconds: PATIENCE.as_secs_f64(), ages: false, ..plan });
     // 46 MB of events for 50 clients are 2.3 GB.
     assert!(report.process.as_ref().unwrap().peak_mib < 150.0, "{report}");

@@ -27,9 +27,9 @@ pub(crate) struct Plan {
     #[arg(long, default_value_t = 0)]
     pub(crate) slow: usize,
     /// How long to wait before counting, once all are connected: what had queued up until then is
-    /// not of the time that is counted.
-    #[arg(long, default_value_t = 1.0)]
-    pub(crate) settle: f64,
+    /// not of the time that is counted [default: 1 with --ages, else 0].
+    #[arg(long)]
+    pub(crate) settle: Option<f64>,
     /// How long to count; it ends earlier when all streams have ended.
     #[arg(long, default_value_t = 10.0)]
     pub(crate) seconds: f64,
@@ -83,7 +83,8 @@ async fn run(plan: &Plan, token: Option<&str>) -> Result<Report, Box<dyn Error>>
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    tokio::time::sleep(Duration::from_secs_f64(plan.settle)).await;
+    let settle = plan.settle.unwrap_or(if plan.ages { 1.0 } else { 0.0 });
+    tokio::time::sleep(Duration::from_secs_f64(settle)).await;
     clients.iter().for_each(|client| client.borrow_mut().scanner.begin());
     let process = plan.pid.map(Process::begin);
     let start = Instant::now();
