@@ -260,7 +260,11 @@ async fn a_page_that_rots_on_disk_is_missed_and_what_follows_is_not() {
         }
     }
     let log = open(dir.path(), PLENTY).log;
-    let first = page(&log, 0).await.len() as u64;
+    let first = {
+        let (one, other) = (page(&log, 0).await, page(&log, 1).await);
+        assert!(Arc::ptr_eq(&one, &other), "two readers, two copies");
+        one.len() as u64
+    };
     let (mut bytes, segment) = (std::fs::read(segment(dir.path())).unwrap(), segment(dir.path()));
     bytes[100_000] ^= 1;
     // In place: the log has the file open.
