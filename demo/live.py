@@ -23,7 +23,7 @@ COUNTING_SHARE = 0.05
 _POSITION = """
     select o.position, (select e.ts from raw_data.events_raw e
                          where e.epoch = o.epoch and e.event_offset = o.position)
-      from sse_stream.offsets o where o.stream = 'restaurant'
+      from sse_stream.streams o where o.stream = 'restaurant'
      order by o.updated_at desc limit 1
 """
 _COUNTS = """

@@ -76,6 +76,8 @@ class Comparison:
 
     epoch: str
     position: int
+    # Nothing above it has landed; between the two, what the faster writers have committed.
+    highest: int = 0
     events: Counter[str] = field(default_factory=Counter)
     rows: dict[str, int] = field(default_factory=dict)
     money: dict[str, Decimal] = field(default_factory=dict)
@@ -104,18 +106,30 @@ class Comparison:
 def compare(
     connection: psycopg2.extensions.connection, api_url: str, stream: str = "restaurant"
 ) -> Comparison:
-    """Compare all tables with the events up to the committed offset.
+    """Compare all tables with the events up to the committed offset, and those landed beyond it.
 
-    `connection` must be in one snapshot (repeatable read), for the stream goes on while we look.
+    Beyond it some writers may have committed what others have not: an event has landed if its raw
+    row is there, and then all of it must be. `connection` must be in one snapshot (repeatable read), for the stream goes on while we look.
     Raise OSError when the generator does not answer, ValueError when the stream never landed.
     """
     cursor = connection.cursor()
-    cursor.execute("select epoch, position from sse_stream.offsets where stream = %s", [stream])
+    cursor.execute(
+        "select epoch, position, highest from sse_stream.streams where stream = %s", [stream]
+    )
     places = cursor.fetchall()
     if len(places) != 1:
-        raise ValueError(f"stream {stream} has {len(places)} offset rows, expected one")
-    outcome = Comparison(epoch=places[0][0], position=places[0][1])
-    events = list(_events(api_url, outcome))
+        raise ValueError(f"stream {stream} is in the books {len(places)} times, expected once")
+    outcome = Comparison(*places[0])
+    cursor.execute(
+        "select event_offset from raw_data.events_raw where epoch = %s and event_offset > %s",
+        [outcome.epoch, outcome.position],
+    )
+    ahead = {offset for (offset,) in cursor}
+    events = [
+        event
+        for event in _events(api_url, outcome)
+        if event["offset"] <= outcome.position or event["offset"] in ahead
+    ]
     outcome.events.update(event["event_type"] for event in events)
     for event_type in EVENT_TYPES:
         if not outcome.events[event_type]:
@@ -170,9 +184,9 @@ def expected_rows(
 
 
 def _events(api_url: str, outcome: Comparison) -> Iterator[Event]:
-    """Yield the events 1 to `position`, and note any that /events leaves out or repeats."""
+    """Yield the events 1 to `highest`, and note any that /events leaves out or repeats."""
     since = 0
-    while since < outcome.position:
+    while since < outcome.highest:
         page = get_json(f"{api_url}/events?{urlencode({'since': since, 'limit': PAGE})}")
         if page["epoch"] != outcome.epoch:
             outcome.differences.append(
@@ -180,7 +194,7 @@ def _events(api_url: str, outcome: Comparison) -> Iterator[Event]:
             )
             return
         for event in page["events"]:
-            if event["offset"] > outcome.position:
+            if event["offset"] > outcome.highest:
                 return
             if event["offset"] != since + 1:
                 outcome.differences.append(
@@ -190,7 +204,7 @@ def _events(api_url: str, outcome: Comparison) -> Iterator[Event]:
             yield event
         if not page["events"]:
             outcome.differences.append(
-                Difference("/events", "last", "offset", outcome.position, since)
+                Difference("/events", "last", "offset", outcome.highest, since)
             )
             return
 

@@ -23,9 +23,9 @@ PAGE = 5000
 
 _OFFSET = """
     select epoch, position, high_water,
-        (select count(*) from sse_stream.offsets),
+        (select count(*) from sse_stream.streams),
         (select count(*) from sse_stream.gaps)
-    from sse_stream.offsets where stream = %s"""
+    from sse_stream.streams where stream = %s"""
 _LETTERS = "select reason_code, encode(substr(raw, 1, 80), 'escape') from sse_stream.dead_letters"
 _BY_OFFSET = "select * from raw_data.events_raw where epoch = %s and event_offset between %s and %s"
 _HAS_WAITING = "select to_regclass('sse_stream.waiting') is not null"

@@ -17,7 +17,7 @@ EVERY_SECONDS = 0.1
 MIB = 1 << 20
 # A run may take this much more than it had when it began to read.
 GROWTH_MIB = 64
-_POSITION = "select position from sse_stream.offsets where stream = %s"
+_POSITION = "select position from sse_stream.streams where stream = %s"
 
 
 @dataclass(frozen=True)

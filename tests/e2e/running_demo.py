@@ -79,7 +79,7 @@ class Demo:
         """The committed offset, 0 before the first."""
         with closing(psycopg2.connect(self.stack.databases.admin(BUSINESS))) as connection:
             cursor = connection.cursor()
-            cursor.execute("select coalesce(max(position), 0) from sse_stream.offsets")
+            cursor.execute("select coalesce(max(position), 0) from sse_stream.streams")
             row = cursor.fetchone()
             return int(row[0]) if row else 0
 

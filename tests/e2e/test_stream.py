@@ -259,7 +259,7 @@ def stop_still(server: Server) -> list[psutil.Process]:
 
 
 def position(databases: Databases) -> int:
-    return query(databases, "select coalesce(max(position), 0) from sse_stream.offsets")[0]
+    return query(databases, "select coalesce(max(position), 0) from sse_stream.streams")[0]
 
 
 def counts(databases: Databases) -> dict[str, int]:

@@ -136,7 +136,7 @@ def test_an_odd_variable_is_a_clear_error_and_moves_nothing(
 ) -> None:
     run(generator, max_events_per_run=300)
     books = (
-        "select position, high_water, mirrored, previously_mirrored, fence from sse_stream.offsets"
+        "select position, high_water, mirrored, previously_mirrored, fence from sse_stream.streams"
     )
     before = restaurant.run(books), counts(restaurant)
     odd = ["eleven", "-1", "12.5", "1e3", "", "None", "9223372036854775808", "301"]
@@ -186,7 +186,7 @@ def test_reset_backwards_is_confirmed_replayed_and_changes_no_row(
     assert refused.code == 1
     assert "not confirmed; nothing was moved" in refused.err
     assert cli(*back).code == 1, "nothing typed"
-    assert restaurant.one("select position from sse_stream.offsets") == 900
+    assert restaurant.one("select position from sse_stream.streams") == 900
 
     moved = cli(*back, typed="restaurant\n")
     assert moved.code == 0, moved.err

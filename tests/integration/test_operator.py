@@ -157,7 +157,7 @@ def test_sigterm_leaves_a_committed_offset_within_a_second(
     assert said == "terminated"
     # Airflow alone takes a moment to leave its interpreter.
     assert lived < 5, "a second on a quiet machine"
-    position = restaurant.one("select position from sse_stream.offsets")
+    position = restaurant.one("select position from sse_stream.streams")
     assert counts(restaurant)[0] == position
     assert not compare(restaurant, generator).differences
 
@@ -185,7 +185,7 @@ def test_sigterm_while_the_database_stands_still(
         process.wait()
     # The server rolls the batch back once it notices that its client has gone.
     until(
-        lambda: counts(restaurant)[0] == restaurant.one("select position from sse_stream.offsets")
+        lambda: counts(restaurant)[0] == restaurant.one("select position from sse_stream.streams")
     )
     assert not compare(restaurant, generator).differences
 
@@ -268,7 +268,7 @@ def test_the_dag_runs_green_and_a_broken_rule_turns_it_red(
     assert not compared.differences, compared.report()
     assert restaurant.one("select count(*) from analytics.daily_sales") > 0
     _, shown = _airflow(airflow_home, {}, "variables", "get", "restaurant_stream_offset")
-    assert shown.splitlines()[-1] == str(restaurant.one("select position from sse_stream.offsets"))
+    assert shown.splitlines()[-1] == str(restaurant.one("select position from sse_stream.streams"))
     (history,) = restaurant.run(
         "select dag_id, task_id, run_id like 'manual_%', try_number, log_url like 'http%',"
         " ended_at > started_at, events > 0, rows > 0, bytes > 0, stop_reason, error"

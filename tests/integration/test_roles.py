@@ -202,7 +202,7 @@ def test_the_engine_deletes_nothing_and_updates_only_what_it_must(
     for schema, name, kind, _ in superuser.run(RELATIONS):
         books = schema == "sse_stream" and name != "migrations"
         target = sql.Identifier(schema, name)
-        if name != "waiting":
+        if name not in ("waiting", "offsets"):
             code = _code(engine, sql.SQL("delete from {}").format(target))
             assert code in {REFUSED, *(NOT_A_TABLE if kind in "vm" else ())}, (schema, name)
         if books or kind in "vm":

@@ -182,9 +182,10 @@ def expected_privileges(relation: str) -> dict[str, set[str]]:
     if relation == "raw_data.events_raw" or (schema == "analytics" and name in FACTS):
         engine = {"SELECT", "INSERT"}
     elif schema == "sse_stream":
-        engine = {"SELECT"} if name == "migrations" else {"SELECT", "INSERT", "UPDATE"}
-        # What waited leaves when its parent comes.
-        engine |= {"DELETE"} if name == "waiting" else set()
+        only_read = name in ("migrations", "streams")
+        engine = {"SELECT"} if only_read else {"SELECT", "INSERT", "UPDATE"}
+        # What waited leaves when its parent comes, and writers that a stream no longer has.
+        engine |= {"DELETE"} if name in ("waiting", "offsets") else set()
     elif relation == "raw_data.events_raw_default" or (
         schema == "analytics" and not name.startswith("audit_log")
     ):
@@ -315,7 +316,7 @@ def test_the_engine_works_and_cannot_rewrite_history(dsn: str) -> None:
         "delete from raw_data.events_raw",
         "update raw_data.events_raw set payload = '{}'",
         "delete from sse_stream.dead_letters",
-        "delete from sse_stream.offsets",
+        "delete from sse_stream.gaps",
         "update analytics.locations set city = 'x'",
         "insert into sse_stream.migrations (owner, version, name, checksum)"
         " values ('x', 1, 'x', '')",

@@ -199,8 +199,8 @@ def test_latest_offset_is_that_of_the_current_epoch(engine: Database) -> None:
     latest = "select analytics.get_latest_offset()"
     assert engine.one(latest) == 0
     insert = (
-        "insert into sse_stream.offsets (stream, shard, epoch, position, high_water, updated_at)"
-        " values (%s, %s, %s, %s, %s, now() - make_interval(mins => %s))"
+        "insert into sse_stream.offsets (stream, shard, epoch, position, high_water, highest, updated_at)"
+        " values (%s, %s, %s, %s, %s, 9999, now() - make_interval(mins => %s))"
     )
     engine.run(insert, "restaurant", 0, "old", 900, 900, 10)
     assert engine.one(latest) == 900

@@ -396,7 +396,7 @@ def test_the_stop_flag_ends_a_run_within_a_second(source: Source, database: Data
 
 def _offset_agrees(database: Database, position: int | None = None) -> None:
     """Every event up to the committed offset has landed and none beyond it."""
-    ((stored,),) = database.rows("select position from sse_stream.offsets")
+    ((stored,),) = database.rows("select position from sse_stream.streams")
     assert position is None or stored == position
     ((count, last),) = database.rows("select count(*), max(position) from raw")
     assert (count, last) == (stored, stored)

@@ -7,11 +7,11 @@ create function analytics.get_latest_offset(p_stream text default 'restaurant') 
     set search_path = pg_catalog, pg_temp
 as $$
     select coalesce(max(o.high_water), 0)
-    from sse_stream.offsets o
+    from sse_stream.streams o
     where o.stream = p_stream
         and o.epoch is not distinct from (
             select l.epoch
-            from sse_stream.offsets l
+            from sse_stream.streams l
             where l.stream = p_stream
             order by l.updated_at desc
             limit 1
@@ -153,7 +153,7 @@ begin
 
     component := 'stream';
     select max(o.last_heard_at), max(o.updated_at) into v_heard_at, v_at
-    from sse_stream.offsets o where o.stream = p_stream;
+    from sse_stream.streams o where o.stream = p_stream;
     status := case
         when v_heard_at is null or v_heard_at < now() - p_silent_after then 'WARNING'
         else 'OK'
