@@ -146,6 +146,7 @@ impl Kind {
             Self::Text { max_chars } if is_string(json) && value.plain => {
                 put_chars(out, &json[1..json.len() - 1], max_chars)
             }
+            _ if is_string(json) && value.plain => self.put_text(out, &json[1..json.len() - 1]),
             _ if is_string(json) => self.put_text(out, &string(value)?),
             Self::Text { .. } => Err(Misfit::Type { needed: "a string" }),
             Self::Uuid => Err(Misfit::Type { needed: "a string with a uuid" }),
@@ -165,11 +166,11 @@ impl Kind {
                 put_chars(out, text, max_chars)
             }
             Self::Uuid => match uuid::parse(text) {
-                Some(uuid) => put(out, &uuid),
+                Some(uuid) => put_fixed::<16, 20>(out, uuid),
                 None => Err(Misfit::Type { needed: "a string with a uuid" }),
             },
-            Self::Timestamptz => put(out, &time::micros(text)?.to_be_bytes()),
-            Self::Timestamp => put(out, &time::local_micros(text)?.to_be_bytes()),
+            Self::Timestamptz => put_fixed::<8, 12>(out, time::micros(text)?.to_be_bytes()),
+            Self::Timestamp => put_fixed::<8, 12>(out, time::local_micros(text)?.to_be_bytes()),
             Self::Date => put(out, &time::days(text)?.to_be_bytes()),
             Self::Json | Self::Jsonb if serde_json::from_str::<IgnoredAny>(text).is_err() => {
                 Err(Misfit::Type { needed: "JSON" })
@@ -223,6 +224,20 @@ fn put_chars(out: &mut Vec<u8>, text: &str, max_chars: Option<u32>) -> Result<()
         return Err(Misfit::Range { why: "too many characters" });
     }
     put(out, text.as_bytes())
+}
+
+/// As [`put`], in one piece.
+#[inline(always)]
+fn put_fixed<const BYTES: usize, const FIELD: usize>(
+    out: &mut Vec<u8>,
+    bytes: [u8; BYTES],
+) -> Result<(), Misfit> {
+    const { assert!(FIELD == BYTES + 4) };
+    let mut field = [0; FIELD];
+    field[..4].copy_from_slice(&(BYTES as i32).to_be_bytes());
+    field[4..].copy_from_slice(&bytes);
+    out.extend_from_slice(&field);
+    Ok(())
 }
 
 #[inline(always)]

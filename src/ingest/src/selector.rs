@@ -144,7 +144,9 @@ impl Node {
                     }
                     before = Some(this);
                     let node = &mut self.children[this].node;
-                    node.forget(places);
+                    if !node.children.is_empty() {
+                        node.forget(places);
+                    }
                     node.pick(scan, value, places)?
                 }
                 None => scan.value(value)?,
@@ -167,7 +169,7 @@ impl Node {
         guess: usize,
     ) -> Result<(Option<usize>, usize), Broken> {
         let written = &*self.children[guess].written;
-        if !written.is_empty() && scan.text()[at..].starts_with(written) {
+        if !written.is_empty() && scan.holds(at, written) {
             return Ok((Some(guess), scan.space(at + written.len())));
         }
         let key = scan.expect(at, b'"')?;
@@ -220,7 +222,9 @@ impl Node {
             if let Some(slot) = node.slot {
                 places[slot] = NOWHERE;
             }
-            node.forget(places);
+            if !node.children.is_empty() {
+                node.forget(places);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! From chunk to encoded rows no event costs an allocation: once the buffers have grown, a feed can
-//! go on for ever. And the work per event does not grow with its number.
+//! go on for ever.
 
 #![allow(unsafe_code)] // an allocator is unsafe by nature
 #![allow(clippy::unwrap_used)] // a test fails by panicking

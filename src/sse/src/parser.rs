@@ -12,7 +12,6 @@ mod tests;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr2;
 
 use field::{Field, Slot, Span};
 pub use item::{Event, Item, Limits, Oversize};
@@ -185,7 +184,7 @@ impl Parser {
                 }
             }
             let rest = &self.chunk[self.at..];
-            let Some(length) = memchr2(b'\n', b'\r', rest) else {
+            let Some(length) = field::line_end(rest) else {
                 self.carry_rest();
                 break;
             };

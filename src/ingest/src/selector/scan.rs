@@ -29,6 +29,22 @@ impl<'a> Scan<'a> {
         self.text.get(at).copied().unwrap_or(0)
     }
 
+    /// Whether `word` stands at `at`. Keys are short: a call for each would cost more than this.
+    #[inline(always)]
+    pub(super) fn holds(&self, at: usize, word: &[u8]) -> bool {
+        let Some(text) = self.text.get(at..at + word.len()) else { return false };
+        let Some(last) = word.len().checked_sub(8) else { return text.iter().eq(word) };
+        let same = |from: usize| text[from..from + 8] == word[from..from + 8];
+        let mut from = 0;
+        while from < last {
+            if !same(from) {
+                return false;
+            }
+            from += 8;
+        }
+        same(last)
+    }
+
     /// The first position from `at` on that holds no whitespace.
     #[inline(always)]
     pub(super) fn space(&self, at: usize) -> usize {

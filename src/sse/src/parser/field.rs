@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 /// What a line is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,25 @@ pub(super) enum Field {
     Id,
     Retry,
     Unknown,
+}
+
+/// Where the line ends whose bytes come first. Most lines are short, and a call of a search made
+/// for long ones would cost more than their few bytes do.
+#[inline]
+pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The top bit of each byte that is zero; bits above the lowest may be wrong.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES * 0x80);
+    let (words, _) = bytes.as_chunks::<8>();
+    for (place, word) in words.iter().take(4).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let ends = zeros(word ^ (ONES * b'\n' as u64)) | zeros(word ^ (ONES * b'\r' as u64));
+        if ends != 0 {
+            return Some(8 * place + ends.trailing_zeros() as usize / 8);
+        }
+    }
+    let looked_at = 8 * words.len().min(4);
+    memchr2(b'\n', b'\r', &bytes[looked_at..]).map(|at| looked_at + at)
 }
 
 /// Tells the field of a line and where its value begins.
@@ -118,4 +137,26 @@ pub(super) fn append(buffer: &mut Vec<u8>, bytes: &[u8], most: usize) {
         buffer.reserve_exact(wanted - buffer.len());
     }
     buffer.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_where_its_first_terminator_is_wherever_that_is() {
+        for length in 0..100 {
+            let mut bytes = vec![b'\x0b'; length];
+            assert_eq!(line_end(&bytes), None);
+            for place in 0..length {
+                for end in *b"\n\r" {
+                    // What stands behind the first one changes nothing.
+                    bytes.fill(0x8a);
+                    bytes[place..].fill(b'\n' ^ b'\r' ^ end);
+                    bytes[place] = end;
+                    assert_eq!(line_end(&bytes), Some(place), "{end} at {place} of {length}");
+                }
+            }
+        }
+    }
 }
