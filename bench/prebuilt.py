@@ -7,6 +7,7 @@ created_at and the like) are left out, as they are by everybody.
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,9 @@ def build(
         cursor.execute("select session, max(slice) from bench_slices group by session")
         for session, last in cursor.fetchall():
             home = folders[session]
-            home.mkdir(parents=True, exist_ok=True)
+            # Slices of a longer corpus may lie there.
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(parents=True)
             statements = [f"copy {t} ({c}) from stdin (format binary)" for t, c, _ in tables]
             (home / "statements").write_text("\n".join(statements))
             for slice_ in range(last + 1):

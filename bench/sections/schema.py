@@ -23,6 +23,7 @@ FULL, QUICK = 5_000_000, 500_000
 VARIANTS = Path(__file__).parent.parent / "schema_variants.sql"
 REMOVAL = Path(__file__).parent.parent / "schema_removal.sql"
 AS_IS = "our schema"
+RANDOM = "random identifiers"
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,18 @@ def measure(lab: Laboratory, sections: Mapping[str, Section]) -> Section:
     for each in known:
         entries[each.name] = lambda each=each: _empty(lab, each)  # type: ignore[misc]
     entries["first schema"] = lambda: lab.ceiling("a2", 1)
+    with lab.feed("--random-ids") as stream, lab.cluster.database("ours") as database:
+        compete(landing("ours"), lab.cluster, database, stream, lab.plan.events)
+        files = {
+            schema: prebuilt.build(lab.cluster, database, schema, 1, WORK / "prebuilt-random")
+            for schema in ("ours", "a2")
+        }
+    entries[RANDOM] = lambda: _load(lab, "ours", files["ours"])
+    entries[f"first schema, {RANDOM}"] = lambda: _load(lab, "a2", files["a2"])
     section.samples = lab.rounds(entries)
     stored = QUICK if lab.plan.quick else FULL
     full = dict(_full(lab, known, stored))
+    full[RANDOM] = dict(_full(lab, [], stored, "--random-ids"))[AS_IS]
     _costs(section, section.samples, "empty")
     _costs(section, full, f"{stored / 1e6:g} M")
     section.samples.update({f"{name}, {stored / 1e6:g} M": found for name, found in full.items()})
@@ -63,6 +73,11 @@ def measure(lab: Laboratory, sections: Mapping[str, Section]) -> Section:
     return section
 
 
+def _load(lab: Laboratory, schema: str, files: prebuilt.Prebuilt) -> Sample:
+    with lab.cluster.database(schema) as database:
+        return copy_in(lab.cluster, database, files.folders, lab.plan.events)
+
+
 def _empty(lab: Laboratory, variant: Variant) -> Sample:
     files = lab.prebuilt("ours", 1)
     with lab.cluster.database("ours") as database:
@@ -70,11 +85,13 @@ def _empty(lab: Laboratory, variant: Variant) -> Sample:
         return copy_in(lab.cluster, database, files.folders, lab.plan.events)
 
 
-def _full(lab: Laboratory, known: list[Variant], stored: int) -> Iterator[tuple[str, list[Sample]]]:
+def _full(
+    lab: Laboratory, known: list[Variant], stored: int, *feed: str
+) -> Iterator[tuple[str, list[Sample]]]:
     """Give the samples of each variant on a database that holds `stored` events before each."""
     events = lab.plan.events
     with lab.cluster.database("ours") as database:
-        with lab.feed(f"--events={stored + events}") as stream:
+        with lab.feed(f"--events={stored + events}", *feed) as stream:
             compete(landing("ours"), lab.cluster, database, stream, stored + events)
         lab.cluster.query(database, _keys(stored))
         files = prebuilt.build(lab.cluster, database, "ours", 1, WORK / "prebuilt-full", stored)

@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use memchr::memmem::Finder;
 
 const TIME_LEN: usize = "2026-01-15T00:00:00.000000Z".len();
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+const UUID_LEN: usize = 36;
 const DATA: &[u8] = b"\ndata: {\"offset\":";
 /// Names in front of a time, ending where the value begins.
 const TIMES: [&[u8]; 3] = [b"\"ts\":\"", b"\"order_ts\":\"", b"\"created_ts\":\""];
@@ -21,7 +23,7 @@ const IDENTIFIER: &[u8] = b"_id\":\"";
 enum Field {
     /// Decimal digits at the range of the block.
     Offset(Range<usize>),
-    /// The first twelve hexadecimal digits of a time-ordered UUID, its milliseconds.
+    /// Where a time-ordered UUID begins; its first twelve hexadecimal digits are milliseconds.
     Millis(usize, u64),
     /// An RFC 3339 time to the microsecond.
     Time(usize, i64),
@@ -39,6 +41,7 @@ pub struct Corpus {
     blocks: Vec<Block>,
     fields: Vec<Field>,
     span_micros: i64,
+    random_ids: bool,
 }
 
 impl Corpus {
@@ -47,7 +50,13 @@ impl Corpus {
     /// # Errors
     /// If a block lacks what the generator writes into each.
     pub fn new(bytes: Vec<u8>) -> io::Result<Self> {
-        let mut corpus = Self { bytes, blocks: Vec::new(), fields: Vec::new(), span_micros: 0 };
+        let mut corpus = Self {
+            bytes,
+            blocks: Vec::new(),
+            fields: Vec::new(),
+            span_micros: 0,
+            random_ids: false,
+        };
         let end_of_block = Finder::new(b"\n\n");
         let mut times = Range { start: i64::MAX, end: i64::MIN };
         let mut start = 0;
@@ -95,6 +104,12 @@ impl Corpus {
         self.blocks.is_empty()
     }
 
+    /// Gives every identifier another one that no time can be seen in, the same wherever it stands:
+    /// what sources do that know no time-ordered UUIDs.
+    pub fn scatter_ids(&mut self) {
+        self.random_ids = true;
+    }
+
     /// Makes every `every`-th event, or the next order item after it, one that cannot land: by
     /// turns a CHECK refuses it and a field is missing.
     pub fn spoil(&mut self, every: usize) {
@@ -125,7 +140,7 @@ impl Corpus {
             let pass = offset / self.len();
             let block = &self.blocks[(offset % self.len()) as usize];
             offset += 1;
-            if pass == 0 {
+            if pass == 0 && !self.random_ids {
                 out.extend_from_slice(&self.bytes[block.start..block.end]);
             } else {
                 self.rewrite(block, offset, pass as i64 * self.span_micros, out);
@@ -147,8 +162,14 @@ impl Corpus {
                 Field::Millis(_, u64::MAX) => {}
                 Field::Millis(at, millis) => {
                     out.extend_from_slice(&bytes[done..*at]);
+                    let start = out.len();
                     put_millis(millis + shift_micros as u64 / 1000, out);
                     done = at + 13;
+                    if self.random_ids {
+                        out.extend_from_slice(&bytes[done..at + UUID_LEN]);
+                        done = at + UUID_LEN;
+                        scatter(&mut out[start..]);
+                    }
                 }
                 Field::Time(at, micros) => {
                     out.extend_from_slice(&bytes[done..*at]);
@@ -188,9 +209,24 @@ fn fields(block: &[u8]) -> Option<Vec<Field>> {
     Some(found.into_iter().map(|(_, field)| field).collect())
 }
 
+/// Replaces a UUID by what a mixing function that loses nothing makes of it.
+fn scatter(uuid: &mut [u8]) {
+    const ODD: [u128; 2] =
+        [0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835, 0xc2b2_ae3d_27d4_eb4f_1656_67b1_9e37_79f9];
+    let digits = uuid.iter().filter_map(|byte| char::from(*byte).to_digit(16));
+    let mut number = digits.fold(0, |number, digit| number << 4 | u128::from(digit));
+    for odd in ODD {
+        number = number.wrapping_mul(odd);
+        number ^= number >> 64;
+    }
+    for place in uuid.iter_mut().rev().filter(|byte| **byte != b'-') {
+        *place = DIGITS[(number & 15) as usize];
+        number >>= 4;
+    }
+}
+
 /// The first group, the hyphen and the second group of a UUID.
 fn put_millis(millis: u64, out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for place in (0..12).rev() {
         out.push(DIGITS[(millis >> (place * 4)) as usize & 15]);
         if place == 4 {

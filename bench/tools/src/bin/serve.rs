@@ -38,6 +38,9 @@ struct Options {
     /// Make one event of so many a bad one.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     bad_every: Option<u64>,
+    /// Identifiers in no order of time.
+    #[arg(long)]
+    random_ids: bool,
 }
 
 fn main() -> io::Result<()> {
@@ -45,6 +48,9 @@ fn main() -> io::Result<()> {
     let mut corpus = Corpus::new(std::fs::read(&options.corpus)?)?;
     if let Some(every) = options.bad_every {
         corpus.spoil(every as usize);
+    }
+    if options.random_ids {
+        corpus.scatter_ids();
     }
     let listener = TcpListener::bind(("127.0.0.1", options.port))?;
     println!("listening on {}", listener.local_addr()?.port());

@@ -70,3 +70,20 @@ fn what_the_generator_did_not_write_is_refused() {
     assert!(Corpus::new(b"data: {}\n\n".to_vec()).is_err());
     assert!(Corpus::new(Vec::new()).is_err());
 }
+
+#[test]
+fn scattered_ids_are_others_and_the_same_wherever_they_stand() {
+    let mut scattered = corpus();
+    scattered.scatter_ids();
+    let text = played(&scattered, 0, 4);
+    let ids: Vec<_> = text
+        .match_indices("\"order_id\":\"")
+        .map(|(at, name)| &text[at + name.len()..][..36])
+        .collect();
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(ids[2], ids[3]);
+    assert_ne!(ids[0], ids[2]);
+    assert!(!ORDER.contains(ids[0]));
+    assert_ne!(ids[0][..8], ids[2][..8], "no time is left: {ids:?}");
+    assert!(text.contains("\"01941f29-7c00-7000-8000-000000000026\""), "the menu stays: {text}");
+}
