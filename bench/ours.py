@@ -28,6 +28,7 @@ os.environ.update(
 )
 
 import airflow.models  # noqa: E402, F401
+from sqlalchemy.orm import configure_mappers  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: E402
 
 from sse_stream import SSEStreamOperator  # noqa: E402
 
@@ -61,6 +62,9 @@ def main() -> None:
         offset_variable=None,
         **more,
     )
+
+    # A task's process has read its task from Airflow's database before it executes anything.
+    configure_mappers()
 
     def work() -> dict[str, Any]:
         report = operator.execute({})
