@@ -283,13 +283,15 @@ async fn head(
     Ok(row.map_err(|error| Error::database(&doing, error))?.get(0))
 }
 
-/// Rows of events that the offset says are still to come.
+/// Rows of events that the offset says are still to come. Not those of writers that were ahead of
+/// others when their run was killed.
 fn table_findings(offset: Option<&Offset>, heads: &[Head], catalog: &Catalog) -> Vec<Value> {
-    let Offset { position, high_water, .. } = offset.cloned().unwrap_or_default();
+    let Offset { position, high_water, highest, .. } = offset.cloned().unwrap_or_default();
     let keyless = catalog.routes.iter().find(|route| route.key_len == 0);
+    let told_to_come_again = if position < high_water { position } else { highest.max(position) };
     heads
         .iter()
-        .filter(|head| head.highest.is_some_and(|highest| highest > position))
+        .filter(|head| head.highest.is_some_and(|highest| highest > told_to_come_again))
         .map(|head| {
             // Beyond the high water, rows without a key would come twice.
             let unprotected = keyless.filter(|_| head.highest.is_some_and(|it| it > high_water));
