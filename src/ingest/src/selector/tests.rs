@@ -63,6 +63,20 @@ fn keys_are_compared_as_the_text_that_they_spell() {
 }
 
 #[test]
+fn keys_that_differ_in_one_byte_are_told_apart() {
+    for length in 1..30 {
+        let name = "x".repeat(length);
+        for place in 0..length {
+            let mut other = name.clone();
+            other.replace_range(place..=place, "y");
+            let json = format!(r#"{{"{other}":1,"{name}":2,"{name}x":3}}"#);
+            let found = pick(&[&format!("/{name}")], &json).unwrap();
+            assert_eq!(found, [Some("2")], "{json}");
+        }
+    }
+}
+
+#[test]
 fn of_equal_keys_the_last_counts_with_all_that_is_below() {
     let found = pick(&["/a", "/a/b", "/a/c"], r#"{"a":{"b":1,"c":2},"a":{"b":3}}"#).unwrap();
     assert_eq!(found, [Some(r#"{"b":3}"#), Some("3"), None]);
@@ -101,7 +115,20 @@ fn numbers_of_any_size_and_nesting_of_any_depth_are_json() {
 
 #[test]
 fn broken_json_is_an_error_wherever_it_breaks() {
-    for json in ["", "{", r#"{"a":1"#, r#"{"a":1}x"#, r#"{"a":tru}"#, "{\"b\":\"\u{1}\"}"] {
+    for json in [
+        "",
+        "{",
+        r#"{"a":1"#,
+        r#"{"a":1}x"#,
+        r#"{"a":tru}"#,
+        "{\"b\":\"\u{1}\"}",
+        r#"{"a":1]"#,
+        r#"{"b":[1}}"#,
+        r#"{"b":[[1}]}"#,
+        r#"{"b":{"c":[]]}"#,
+        r#"{"b":[1,]}"#,
+        r#"{"b":{,}}"#,
+    ] {
         let theirs = serde_json::from_str::<&RawValue>(json).unwrap_err();
         assert_eq!(pick(&["/a"], json).unwrap_err().to_string(), theirs.to_string(), "{json}");
     }
