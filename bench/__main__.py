@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 from datetime import datetime, timezone
@@ -32,12 +33,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=WORK / "result", help="folder of JSON and SVG")
     options = parser.parse_args(arguments)
+    # Whoever ends it wants the server to go too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         plan = Plan.of(os.environ)
-        return _measure(plan, _chosen(plan), options.out)
+        return _measure(plan, _chosen(plan), options.out.resolve())
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _chosen(plan: Plan) -> list[str]:

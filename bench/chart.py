@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-WIDTH, ROW, TOP, LEFT, RIGHT = 860, 26, 58, 250, 200
+WIDTH, ROW, TOP, LEFT, RIGHT = 860, 26, 58, 250, 240
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .title { font-size: 16px; font-weight: 600 }
@@ -33,11 +33,12 @@ def chart(result: Mapping[str, Any]) -> str:
         f'<text class="small" x="12" y="42">{escape(_caption(result))}</text>',
     ]
     for number, (name, row) in enumerate(rows):
-        parts += _bar(TOP + ROW * number, name, row, scale)
+        fewer = f", {row['events']:,} events" if row["events"] != result["events"] else ""
+        parts += _bar(TOP + ROW * number, name, row, scale, fewer)
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _bar(y: int, name: str, row: Mapping[str, Any], scale: float) -> list[str]:
+def _bar(y: int, name: str, row: Mapping[str, Any], scale: float, fewer: str) -> list[str]:
     rate = row["events_per_second"]
     kind = "ours" if name.startswith("ours") else "limit" if name.startswith("raw") else "peer"
     low, high = (LEFT + rate[end] * scale for end in ("low", "high"))
@@ -49,7 +50,7 @@ def _bar(y: int, name: str, row: Mapping[str, Any], scale: float) -> list[str]:
         f' height="{ROW - 7}" rx="2"/>',
         f'<line class="range" x1="{low:.1f}" y1="{middle}" x2="{high:.1f}" y2="{middle}"/>',
         f'<text x="{high + 8:.1f}" y="{middle + 5}">{rate["median"]:,.0f}'
-        f'<tspan class="small">{escape(ratio)}</tspan></text>',
+        f'<tspan class="small">{escape(ratio + fewer)}</tspan></text>',
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import sys
@@ -32,6 +33,11 @@ class Laboratory:
         self.plan = plan
         WORK.mkdir(exist_ok=True)
         (WORK / ".gitignore").write_text("*\n")
+        self._lock = (WORK / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BenchError("another bench runs in this checkout: wait for its end") from None
         self.corpus = corpus.prepare(plan.events)
         self.cluster = Cluster()
         self._prebuilt: dict[tuple[str, int], prebuilt.Prebuilt] = {}
