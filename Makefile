@@ -50,10 +50,13 @@ CHAOS_SECONDS ?= 600
 CHAOS_SEED ?=
 # Events per second: as many as a machine can take that has other things to do.
 CHAOS_RATE ?= 2000
+# Sessions that write at once; of several numbers each run of the stream draws one.
+CHAOS_WRITERS ?= 1 2 4
 
 .PHONY: chaos
-chaos: build ## faults of every kind under load (CHAOS_SECONDS, CHAOS_SEED), then every row compared
+chaos: build ## faults of every kind under load (CHAOS_SECONDS, _SEED, _WRITERS), then every row compared
 	@PYTHONPATH=tests $(PY) -m chaos --seconds $(CHAOS_SECONDS) --rate $(CHAOS_RATE) \
+		--writers $(CHAOS_WRITERS) \
 		$(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
 
 .PHONY: bench

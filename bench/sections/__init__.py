@@ -16,5 +16,5 @@ FULL = (
     "memory",
     "parser",
 )
-# Takes as long as all others together: asked for by name.
-ON_DEMAND = ("schema",)
+# Take as long as all others together, or need the whole stack: asked for by name.
+ON_DEMAND = ("schema", "airflow_latency")

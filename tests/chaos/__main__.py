@@ -28,6 +28,13 @@ def main() -> int:
         "--seed", type=int, nargs="+", help="decides the schedule; several are played in turn"
     )
     parser.add_argument("--rate", type=int, default=2000, help="events per second of the source")
+    parser.add_argument(
+        "--writers",
+        type=int,
+        nargs="+",
+        default=[1, 2, 4],
+        help="sessions that write at once; of several numbers each run of the stream draws one",
+    )
     parser.add_argument("--quick", action="store_true", help="leave out what takes long")
     parser.add_argument("--only", action="append", help="only kinds whose name contains this")
     parser.add_argument("--schedule", type=int, metavar="N", help="print N entries and exit")
@@ -59,8 +66,12 @@ def _play(seed: int, kinds: list[Kind], options: argparse.Namespace) -> Result |
     """Play one seed on a stage of its own; None if somebody interrupts."""
     folder = Path(tempfile.mkdtemp(prefix="sse-stream-chaos-"))
     folder.chmod(0o755)
-    say(f"chaos: seed {seed}, {options.seconds:.0f} s, {options.rate} events/s; state in {folder}")
-    world = World(folder, per_second=options.rate, seed=seed)
+    writers = " or ".join(map(str, options.writers))
+    say(
+        f"chaos: seed {seed}, {options.seconds:.0f} s, {options.rate} events/s, "
+        f"{writers} writers; state in {folder}"
+    )
+    world = World(folder, per_second=options.rate, seed=seed, writers=options.writers)
     result: Result | None
     try:
         result = run(world, seed, options.seconds, kinds, airflow=not options.quick)

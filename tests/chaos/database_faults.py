@@ -17,7 +17,8 @@ BROKE = r"WARNING.*connecting to the database again|cannot connect to|did not an
 # Longer than any run waits for the answer to its last COMMIT.
 HANG_SECONDS = 120.0
 FULL_SECONDS = 20.0
-FULL = r"WARNING.*No space left on device"
+# A run that begins meanwhile cannot even make its staging tables.
+FULL = r"(WARNING|ERROR).*No space left on device"
 RESUMES = r"INFO.*starting after offset"
 
 

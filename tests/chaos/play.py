@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from chaos.scene import Entry, Kind, MissedError, Scene, opening, schedule
 from chaos.table import Result
 from chaos.verdict import Verdict, judge, prove
 from chaos.watch import MIB, Watch
+from chaos.wire import WRITERS
 from chaos.world import World, say, until
 
 KINDS = [*database_faults.KINDS, *source_faults.KINDS, *run_faults.KINDS]
@@ -67,6 +69,7 @@ class Performance:
         took = scene.recovery_seconds
         after = "no commit" if took is None else f"next commit after {took:.1f} s"
         inside = ", inside COPY..COMMIT" if scene.inside else ""
+        inside += f" of {scene.whose}" if scene.whose else ""
         now = self.watch.look
         say(
             f"{time.monotonic() - self.watch.began:5.0f} s {len(self.scenes) + 1:4}  "
@@ -110,7 +113,7 @@ def run(world: World, seed: int, seconds: float, kinds: list[Kind], *, airflow: 
     world.tasks.stop(seconds=0)
     began = time.monotonic()
     letters = [mark for scene in performance.scenes for mark in scene.letters]
-    tallied = tallied if stage else head
+    tallied = (tallied if stage else head) if world.has_tally else 0
     verdict = judge(world, head, tallied, letters)
     if verdict.is_clean:
         verdict.offences += prove(world, head, tallied)
@@ -198,6 +201,10 @@ def _conclude(performance: Performance, verdict: Verdict, kinds: list[Kind]) -> 
     inside = sum(scene.inside for scene in scenes)
     if inside < INSIDE_SHARE * len(scenes):
         offences.append(f"only {inside} of {len(scenes)} faults struck between COPY and COMMIT")
+    if max(performance.world.writers) > 1:
+        whose = Counter(scene.whose for scene in scenes if scene.whose)
+        say(f"sessions that were struck: {dict(whose)}")
+        offences += [f"no session of {name} was struck" for name in WRITERS if not whose[name]]
     for text in offences[:SHOWN]:
         say(f"OFFENCE: {text}")
     return result

@@ -99,6 +99,8 @@ class Scene:
     # From when on a commit counts as recovery; later than `over_at` where old bytes are on the way.
     fresh_at: float = 0.0
     inside: bool = False
+    # Which writer's session a trap caught.
+    whose: str = ""
     in_flight: int = 0
     position: int = 0
     reached: int = 0
@@ -147,6 +149,7 @@ class Scene:
 
         def strike(session: Session) -> bool:
             self.struck(inside=True)
+            self.whose = session.whose
             return act(session)
 
         assert self.entry.moment is not None

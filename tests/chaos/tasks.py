@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -41,9 +42,16 @@ class Run:
 class Supervisor:
     """Starts runs in the nursery and keeps as many alive as are wanted."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], operator: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: dict[str, str],
+        operator: dict[str, Any],
+        writers: Callable[[], int],
+    ) -> None:
         self.log = folder / "tasks.log"
         self._operator = {**operator, "log": str(self.log)}
+        self._writers = writers
         self._lock = threading.RLock()
         self._runs: dict[int, Run] = {}
         self._next = 1
@@ -109,7 +117,8 @@ class Supervisor:
             run = Run(self._next)
             self._runs[run.number] = run
             self._next += 1
-            order = json.dumps({**self._operator, "run": run.number}) + "\n"
+            own = {"run": run.number, "writers": self._writers()}
+            order = json.dumps({**self._operator, **own}) + "\n"
             assert self._nursery.stdin is not None
             self._nursery.stdin.write(order.encode())
             self._nursery.stdin.flush()

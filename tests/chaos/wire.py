@@ -23,6 +23,9 @@ CHUNK = 1 << 18
 # Startup packets that ask for encryption; the answer N says no.
 ENCRYPTION = {80877103, 80877104}
 ANSWER_SECONDS = 10.0
+# Of a run's sessions one takes the lock of the stream.
+LOCK = b"pg_try_advisory_lock"
+WRITERS = FIRST, OTHER = "the first writer", "another writer"
 
 
 class Moment(enum.Enum):
@@ -52,6 +55,8 @@ class Session:
         self._client = client
         self._server = server
         self.backend_pid: int | None = None
+        # Which writer of its run it is.
+        self.whose = OTHER
         # CopyData messages of the present transaction: above 0 we are between the first byte of
         # COPY and the answer to COMMIT.
         self.copies = 0
@@ -130,6 +135,8 @@ class Session:
                 elif kind == ord("Q") and self.copies and _is_commit(buffer[start + 5 : end]):
                     moment = Moment.BEFORE_COMMIT
                 else:
+                    if kind == ord("P") and LOCK in buffer[start:end]:
+                        self.whose = FIRST
                     continue
                 trap = self._proxy.spring(moment, self.copies)
                 if trap is None:
@@ -230,10 +237,14 @@ class WireProxy:
         """Say whether any session stands between its first COPY byte and the answer to COMMIT."""
         return any(session.copies for session in list(self.sessions))
 
-    def engines(self) -> list[Session]:
-        """Return the sessions that carry a transaction now, else all."""
-        sessions = list(self.sessions)
-        return [session for session in sessions if session.copies] or sessions
+    def sessions_of(self, pid: int) -> list[Session]:
+        """Return the sessions with this process at the client's end."""
+        found = []
+        for session in list(self.sessions):
+            with suppress(LookupError, OSError):
+                if session.client_pid() == pid:
+                    found.append(session)
+        return found
 
     def note_commit(self) -> None:
         """A commit was answered and the answer passed on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -30,7 +31,8 @@ from chaos.web import WebProxy
 from chaos.wire import WireProxy
 
 STREAM = "restaurant"
-# A table without any key: what lands in it twice stays there twice.
+# A table without any key: what lands in it twice stays there twice. It keeps a stream to one writer,
+# so it is there only where no run may have more.
 TALLY = "chaos.tally"
 TALLY_TABLE = f"""
     create schema chaos authorization restaurant_owner;
@@ -47,8 +49,9 @@ epoch = "$epoch"
 event_offset = "$id"
 event_id = "/event_id"
 """
-# Room for what a batch stages, and little more.
-SMALL_DISK_BYTES = 64 << 20
+# Room for what a batch stages and for an hour of the slowest table, and little more.
+SMALL_DISK_BYTES = 128 << 20
+SLOW_TABLE = "analytics.feedback"
 RUN_SECONDS = 45
 LEASE_SECONDS = 20
 UP_SECONDS = 60
@@ -111,8 +114,10 @@ class Source:
 class World:
     """The stage. Everything on it is real but the proxies."""
 
-    def __init__(self, folder: Path, *, per_second: int, seed: int) -> None:
+    def __init__(self, folder: Path, *, per_second: int, seed: int, writers: list[int]) -> None:
         self.folder = folder
+        self.writers = writers
+        self._chance = random.Random(f"writers {seed}")
         self.settings = Settings.for_smoke(folder / "state")
         self.server = Server(
             folder / "postgres",
@@ -136,8 +141,7 @@ class World:
         self._keep_programs()
         self.server.start()
         database.prepare(self.settings, self.databases)
-        with self.admin() as connection:
-            connection.cursor().execute(TALLY_TABLE)
+        self.run_sql(TALLY_TABLE)
         self._mount_small_disk()
         self.source.start()
 
@@ -158,7 +162,7 @@ class World:
         preset = self.folder / "preset"
         preset.mkdir()
         original = self.engine / "sse_stream" / "presets" / "restaurant" / "preset.toml"
-        (preset / "preset.toml").write_text(original.read_text() + TALLY_ROUTE)
+        (preset / "preset.toml").write_text(original.read_text() + TALLY_ROUTE * self.has_tally)
         home = self.folder / "task-home"
         home.mkdir()
         environment = {
@@ -176,7 +180,13 @@ class World:
             "lease_timeout_seconds": LEASE_SECONDS,
             "offset_variable": None,
         }
-        self.tasks = Supervisor(self.folder, environment, operator)
+        draw = lambda: self._chance.choice(self.writers)  # noqa: E731
+        self.tasks = Supervisor(self.folder, environment, operator, draw)
+
+    @property
+    def has_tally(self) -> bool:
+        """Whether runs without the scheduler fill the table without a key."""
+        return self.writers == [1]
 
     def logs(self) -> list[Path]:
         """Return the files that tell what tasks did."""
@@ -233,7 +243,7 @@ class World:
 
     @contextmanager
     def full_disk(self) -> Iterator[Callable[[], None]]:
-        """Leave no room where the engine's session stages its rows.
+        """Leave no room for what the engine's sessions stage, and none for the slowest table.
 
         The function that it gives takes what has become free again since.
         """
@@ -251,7 +261,7 @@ class World:
             ballast.unlink()
 
     def _mount_small_disk(self) -> None:
-        """Give temporary tables a file system of their own, which can really be full."""
+        """Give temporary tables and one that is kept a file system that can really be full."""
         self._disk.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(self._disk)]
         # Only root may, and root of a container may not.
@@ -267,6 +277,8 @@ class World:
             f"create tablespace small location '{tablespace}'",
             "grant create on tablespace small to restaurant_user",
             "alter role restaurant_user set temp_tablespaces = small",
+            # What is new goes straight into its table and is never staged.
+            f"alter table {SLOW_TABLE} set tablespace small",
         )
 
     def run_sql(self, *statements: str) -> None:
