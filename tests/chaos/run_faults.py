@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 
 from chaos.scene import Kind, MissedError, Scene
 from chaos.wire import Moment, Session
@@ -34,6 +35,7 @@ def _zombie(scene: Scene) -> None:
     tasks, wire = scene.world.tasks, scene.world.wire
     stopped, awake = threading.Event(), threading.Event()
     found: list[int] = []
+    cut_at: list[float] = []
 
     def act(session: Session) -> bool:
         found.append(session.client_pid())
@@ -44,6 +46,8 @@ def _zombie(scene: Scene) -> None:
         for other in wire.sessions_of(found[0]):
             other.cut_server()
         session.cut_server()
+        # Until now its other writers may have committed.
+        cut_at.append(time.monotonic())
         stopped.set()
         awake.wait(ZOMBIE_SECONDS)
         return False
@@ -57,8 +61,7 @@ def _zombie(scene: Scene) -> None:
         awake.set()
         raise MissedError("the run ended just then")
     tasks.abandon(zombie)
-    assert scene.struck_at is not None
-    if wire.await_commit(scene.struck_at, ZOMBIE_SECONDS) is None:
+    if wire.await_commit(cut_at[0], ZOMBIE_SECONDS) is None:
         scene.offences.append("the retry of a stopped run did not get the stream")
     awake.set()
     zombie.signal(signal.SIGCONT)

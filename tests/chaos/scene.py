@@ -115,10 +115,16 @@ class Scene:
         self.entry.kind.play(self)
         assert self.struck_at is not None
         after = max(self.struck_at, self.over_at, self.fresh_at)
-        self.recovered_at = self.world.wire.await_commit(after, self.entry.kind.patience)
+        patience = self.entry.kind.patience
+        self.recovered_at = self.world.wire.await_commit(after, patience)
         if self.recovered_at is None:
-            patience = self.entry.kind.patience
             self.offences.append(f"no commit within {patience:.0f} s after {self.entry}")
+        else:
+            self.recovered_at = self.watch.await_all(after, patience)
+            if self.recovered_at is None:
+                self.offences.append(
+                    f"a writer stood still for {patience:.0f} s after {self.entry}"
+                )
         self.reached = max(self.watch.look.head, self.position)
         self.said = self._find_line()
 

@@ -17,15 +17,20 @@ EVERY_SECONDS = 0.1
 MIB = 1 << 20
 # A run may take this much more than it had when it began to read.
 GROWTH_MIB = 64
-_POSITION = "select position from sse_stream.streams where stream = %s"
+# Where the stream stands, and where the writer stands that is ahead of the others.
+_POSITION = """
+    select s.position, (select max(position) from sse_stream.offsets o where o.stream = s.stream)
+    from sse_stream.streams s where stream = %s"""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen last; `head` was asked for before `position`."""
+    """What was seen last; `head` was asked for before `position`, from `at` on."""
 
     head: int = 0
     position: int = 0
+    furthest: int = 0
+    at: float = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -65,8 +70,24 @@ class Watch(threading.Thread):
         self._enough.set()
         self.join(10)
 
-    def position(self) -> int | None:
-        """Return the committed offset, None when the database does not answer."""
+    def await_all(self, after: float, seconds: float) -> float | None:
+        """Return when every writer had moved beyond where any of them stood after `after`.
+
+        None if that does not come in time. What one writer commits says nothing of the others.
+        """
+        deadline = time.monotonic() + seconds
+        furthest: int | None = None
+        while time.monotonic() < deadline:
+            look = self.look
+            if look.at > after and furthest is None:
+                furthest = look.furthest
+            if furthest is not None and look.position > furthest:
+                return look.at
+            time.sleep(EVERY_SECONDS / 4)
+        return None
+
+    def positions(self) -> tuple[int, int] | None:
+        """Return what is committed of all writers and of one; None without an answer."""
         try:
             if self._connection is None:
                 url = self._world.databases.admin("restaurant_analytics")
@@ -75,16 +96,20 @@ class Watch(threading.Thread):
             cursor = self._connection.cursor()
             cursor.execute(_POSITION, [STREAM])
             row = cursor.fetchone()
-            return int(row[0]) if row else 0
+            return (int(row[0]), int(row[1])) if row else (0, 0)
         except psycopg2.Error:
             self._connection = None
             return None
 
     def _look(self) -> None:
         head = self._world.source.head()
-        position = self.position()
+        at = time.monotonic()
+        positions = self.positions()
         head = self.look.head if head is None else head
-        position = self.look.position if position is None else position
+        if positions is None:
+            # Not a look at the writers: whoever waits for one waits on.
+            at, positions = self.look.at, (self.look.position, self.look.furthest)
+        position, furthest = positions
         if position < self.look.position:
             self.offences.append(f"the offset fell from {self.look.position} to {position}")
         if position > head > self.look.head:
@@ -92,7 +117,7 @@ class Watch(threading.Thread):
             later = self._world.source.head()
             if later is not None and position > later:
                 self.offences.append(f"the offset {position} is beyond the source's {later}")
-        self.look = Look(head, position)
+        self.look = Look(head, position, furthest, at)
 
     def _weigh(self, pid: int) -> None:
         with suppress(psutil.Error):
