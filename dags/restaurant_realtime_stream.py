@@ -1,7 +1,9 @@
 """The restaurant stream: wait for the source, ingest, then check, watch and refresh.
 
 A run reads the stream for ``run_seconds``. The next run starts while this one reads, waits on
-the stream's lock and takes over at the committed offset, so that reading has no gap.
+the stream's lock and takes over at the committed offset, so that reading has no gap. For that a
+run must last longer than the schedule's minute and the start of a task take together: 75 seconds
+are enough for a busy machine, shorter runs are for tests.
 """
 
 from __future__ import annotations
