@@ -28,6 +28,17 @@ _OFFSET = """
     from sse_stream.streams where stream = %s"""
 _LETTERS = "select reason_code, encode(substr(raw, 1, 80), 'escape') from sse_stream.dead_letters"
 _BY_OFFSET = "select * from raw_data.events_raw where epoch = %s and event_offset between %s and %s"
+# The facts as the log of their changes tells them, and facts that came twice.
+_AUDIT = """
+    with told as (
+        select record_id, (array_agg(new_values order by audit_id desc))[1] as fact,
+            count(*) filter (where operation = 'INSERT') as times
+        from analytics.audit_log where table_name = '{table}' group by record_id
+    )
+    select count(*) filter (where told.fact is distinct from to_jsonb(t)),
+        count(*) filter (where told.times > 1)
+    from told full join {table} t on told.record_id = t.{key}::text
+"""
 _HAS_WAITING = "select to_regclass('sse_stream.waiting') is not null"
 
 
@@ -66,6 +77,7 @@ def judge(world: World, head: int, tallied: int, letters: list[str]) -> Verdict:
             missing = sum(name == table for name, _ in verdict.lost)
             verdict.doubled += [(table, 0)] * (verdict.rows[table] - count + missing)
         _judge_tally(connection, tallied, verdict)
+        _judge_audit(connection, verdict)
     return verdict
 
 
@@ -84,6 +96,10 @@ def prove(world: World, head: int, tallied: int) -> list[str]:
             "update analytics.orders set total = total + 0.01 where order_id = %s",
             [payments[1]["order_id"]],
         )
+        cursor.execute(
+            "delete from analytics.audit_log where table_name = %s and record_id = %s",
+            [oracle.PAYMENTS, payments[2]["payment_id"]],
+        )
         if tallied:
             cursor.execute(f"insert into {TALLY} select * from {TALLY} where event_offset = 7")
             cursor.execute(f"delete from {TALLY} where event_offset = 9")
@@ -91,13 +107,14 @@ def prove(world: World, head: int, tallied: int) -> list[str]:
             cursor.execute(f"insert into {TALLY} (event_offset) values (7)")
         _judge_slice(connection, events, epoch, verdict)
         _judge_tally(connection, tallied, verdict)
+        _judge_audit(connection, verdict)
     found = (
         Counter(table for table, _ in verdict.lost),
         verdict.doubled,
         len(verdict.offences),
     )
     lost = [oracle.PAYMENTS, TALLY] if tallied else [oracle.PAYMENTS]
-    wanted = (Counter(lost), [(TALLY, 7)], 1)
+    wanted = (Counter(lost), [(TALLY, 7)], 2)
     return [] if found == wanted else [f"the comparison found {found}, expected {wanted}"]
 
 
@@ -192,6 +209,20 @@ def _judge_tally(
     for offset, count in found.items():
         wanted = 1 if offset <= tallied else 0
         verdict.doubled += [(TALLY, offset)] * (count - wanted)
+
+
+def _judge_audit(connection: psycopg2.extensions.connection, verdict: Verdict) -> None:
+    """See that the log of changes rebuilds each table of facts and saw no row come twice."""
+    cursor = connection.cursor()
+    for table, key in oracle.KEYS.items():
+        if table == oracle.RAW:
+            continue
+        cursor.execute(_AUDIT.format(table=table, key=key))
+        differing, twice = cursor.fetchone() or (0, 0)
+        if differing:
+            verdict.offences.append(f"{table}: the audit log tells {differing} rows otherwise")
+        if twice:
+            verdict.offences.append(f"{table}: by the audit log {twice} rows came twice")
 
 
 def _slices(url: str, head: int) -> Iterator[list[oracle.Event]]:
