@@ -96,8 +96,9 @@ fn engine<T, F>(
 {
     let dispatch = Dispatch::new(Forwarder::new(messages.clone(), level));
     let threads = dispatch.clone();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread carries far more than any database takes, without handing work over; blocking calls
+    // have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .thread_name("sse_stream-io")
         .enable_all()
         .on_thread_start(move || {

@@ -208,8 +208,8 @@ async fn each_disagreement_of_books_and_tables_is_named() {
                    "unprotected": null}),
         ),
         (
-            "update sse_stream.offsets set position = 2, high_water = 2",
-            "update sse_stream.offsets set position = 5, high_water = 5",
+            "update sse_stream.offsets set position = 2, high_water = 2, highest = 2",
+            "update sse_stream.offsets set position = 5, high_water = 5, highest = 5",
             json!({"code": "rows_above_offset", "table": "shop.raw", "highest": 5, "position": 2,
                    "unprotected": "shop.visits"}),
         ),
