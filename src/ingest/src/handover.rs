@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 
 use crate::catalog::{Catalog, Route, Source};
 use crate::config::{BadEvents, RunConfig, Stop};
@@ -27,7 +27,12 @@ pub(crate) async fn open(
     let stored = store.stored().await?;
     let start = mirror::decide(stored.as_ref(), shown.as_deref())?;
     let writers = writers(config, store.catalog(), &**host);
-    store.take(&config.run, writers, &start).await?;
+    let others = (1..writers).map(|writer| {
+        let place = (writer, store.shared());
+        Store::open(config, host.clone(), stop, place)
+    });
+    let others = try_join_all(others);
+    let ((), mut others) = try_join(store.take(&config.run, writers, &start), others).await?;
     if let Start::Seek { from, to } = start {
         tracing::warn!("the offset mirror was changed by hand: moving from offset {from} to {to}");
     }
@@ -38,16 +43,10 @@ pub(crate) async fn open(
         offset.position,
         offset.epoch.as_deref().unwrap_or("(not known yet)")
     );
-    let others = (1..writers).map(async |writer| {
-        let place = (writer, store.shared());
-        let mut other = Store::open(config, host.clone(), stop, place).await?;
-        if let Some(other) = &mut other {
-            let (_, fence) = store.fence();
-            other.stand(store.offset().clone(), fence);
-        }
-        Ok::<_, Error>(other)
-    });
-    let others = try_join_all(others).await?;
+    for other in others.iter_mut().flatten() {
+        let (_, fence) = store.fence();
+        other.stand(store.offset().clone(), fence);
+    }
     Ok(std::iter::once(Some(store)).chain(others).collect())
 }
 

@@ -20,14 +20,20 @@ use crate::decode::Reason;
 use crate::error::Error;
 use crate::gaps::OpenGaps;
 use crate::host::Host;
+use direct::Straight;
 use judge::{Aside, Judgement, refusal};
-use stage::{Fill, fills_of};
+use stage::{Fill, filled_columns, fills_of};
 use statements::{RouteSql, stage_table};
+
+const MAY_STAGE: &str = "select has_database_privilege(current_database(), 'temporary')";
 
 /// Lands batches through one session.
 pub(crate) struct Lander {
     client: Arc<Client>,
     host: Arc<dyn Host>,
+    catalog: Catalog,
+    direct: Vec<Straight>,
+    /// Empty until something is staged for the first time; many runs never do.
     routes: Vec<Prepared>,
     /// Routes whose staging table holds rows of an earlier slice of this transaction.
     staged: BTreeSet<usize>,
@@ -37,7 +43,6 @@ pub(crate) struct Lander {
 struct Prepared {
     route: Route,
     copy: Statement,
-    direct: Option<Statement>,
     misfits: Option<Statement>,
     present: Option<Statement>,
     fill_state: Option<Statement>,
@@ -141,45 +146,30 @@ impl Lander {
         catalog: &Catalog,
         host: Arc<dyn Host>,
     ) -> Result<Self, Error> {
-        let mut routes = Vec::with_capacity(catalog.routes.len());
-        for (index, route) in catalog.routes.iter().enumerate() {
-            let fills = fills_of(index, catalog);
-            let columns: Vec<(String, String)> = fills
-                .iter()
-                .flat_map(|fill| {
-                    let route = &catalog.routes[fill.route];
-                    route.columns[route.key_len..].iter()
-                })
-                .map(|column| (column.name.clone(), column.sql_type.clone()))
-                .collect();
-            let sql = RouteSql::new(index, route, &columns);
-            let failed = |error| {
-                Error::database(&format!("cannot prepare the route to {}", route.table), error)
-            };
-            client.batch_execute(&sql.create_stage).await.map_err(failed)?;
-            let optional = async |text: &Option<String>| match text {
-                Some(text) => client.prepare(text).await.map(Some),
-                None => Ok(None),
-            };
-            routes.push(Prepared {
-                copy: client.prepare(&sql.copy).await.map_err(failed)?,
-                direct: optional(&sql.direct).await.map_err(failed)?,
-                misfits: optional(&sql.misfits).await.map_err(failed)?,
-                present: optional(&sql.present).await.map_err(failed)?,
-                fill_state: optional(&sql.fill_state).await.map_err(failed)?,
-                orphans: optional(&sql.orphans).await.map_err(failed)?,
-                land: client.prepare(&sql.land).await.map_err(failed)?,
-                land_only: client.prepare(&sql.land_only).await.map_err(failed)?,
-                route: route.clone(),
-                fills,
-            });
+        let failed = |error| Error::database("cannot ask for the rights of this login", error);
+        let row = client.query_one(MAY_STAGE, &[]).await.map_err(failed)?;
+        if !row.get::<_, bool>(0) {
+            return Err(Error::schema(
+                "this login may not create temporary tables, in which rows are compared; grant temporary on the database to it",
+            ));
         }
-        Ok(Self { client, host, routes, staged: BTreeSet::new() })
+        let direct = direct::prepare(&client, catalog).await?;
+        let (catalog, staged) = (catalog.clone(), BTreeSet::new());
+        Ok(Self { client, host, catalog, direct, routes: Vec::new(), staged })
     }
 
-    /// A transaction begins: the staging tables are empty.
-    pub(crate) fn begin(&mut self) {
+    /// Gets ready for [`Lander::land`] in the next transaction.
+    pub(crate) async fn begin(&mut self) -> Result<(), Error> {
         self.staged.clear();
+        if self.routes.is_empty() {
+            self.routes = prepare_staging(&self.client, &self.catalog).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether [`Lander::begin`] was called for the present transaction or an earlier one.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.routes.is_empty()
     }
 
     /// Decides the fate of every pending event of the batch. Rows changed are added to
@@ -381,6 +371,34 @@ impl Lander {
         };
         !aside.is_empty() && (aside.keys().any(completes) || stands_for_another())
     }
+}
+
+/// Makes the staging tables and prepares what is asked about them.
+async fn prepare_staging(client: &Client, catalog: &Catalog) -> Result<Vec<Prepared>, Error> {
+    let mut routes = Vec::with_capacity(catalog.routes.len());
+    for (index, route) in catalog.routes.iter().enumerate() {
+        let fills = fills_of(index, catalog);
+        let sql = RouteSql::new(index, route, &filled_columns(&fills, catalog));
+        let failed =
+            |error| Error::database(&format!("cannot prepare the route to {}", route.table), error);
+        client.batch_execute(&sql.create_stage).await.map_err(failed)?;
+        let optional = async |text: &Option<String>| match text {
+            Some(text) => client.prepare(text).await.map(Some),
+            None => Ok(None),
+        };
+        routes.push(Prepared {
+            copy: client.prepare(&sql.copy).await.map_err(failed)?,
+            misfits: optional(&sql.misfits).await.map_err(failed)?,
+            present: optional(&sql.present).await.map_err(failed)?,
+            fill_state: optional(&sql.fill_state).await.map_err(failed)?,
+            orphans: optional(&sql.orphans).await.map_err(failed)?,
+            land: client.prepare(&sql.land).await.map_err(failed)?,
+            land_only: client.prepare(&sql.land_only).await.map_err(failed)?,
+            route: route.clone(),
+            fills,
+        });
+    }
+    Ok(routes)
 }
 
 /// After the database refused a slice: halves it, or buries the event that stands alone. A lone

@@ -113,11 +113,16 @@ impl Settler {
 
     /// Opens a transaction.
     pub(crate) async fn begin(&mut self) -> Result<(), Error> {
-        self.lander.begin();
+        self.lander.begin().await?;
         self.open().await
     }
 
-    /// Opens a transaction in which nothing is staged.
+    /// Gets ready to land waiting events in the next transaction, if there are any.
+    pub(crate) async fn expect_waiting(&mut self) -> Result<(), Error> {
+        if self.waiting.load(Ordering::SeqCst) > 0 { self.lander.begin().await } else { Ok(()) }
+    }
+
+    /// Opens a transaction in which the batch is not staged.
     pub(crate) async fn open(&self) -> Result<(), Error> {
         self.client
             .batch_execute("begin; set constraints all immediate")
@@ -149,7 +154,10 @@ impl Settler {
         let mut done = Committed::default();
         done.count(batch);
         done.waiting_change = done.waiting as i64;
-        if self.waiting.load(Ordering::SeqCst) + done.waiting_change > 0 {
+        let anyone_waits = self.waiting.load(Ordering::SeqCst) + done.waiting_change > 0;
+        // Not ready means that nobody waited when the transaction began: what has been parked since
+        // is another writer's and waits for that one.
+        if anyone_waits && self.lander.is_ready() {
             let due = self.due(self.brought(batch)).await?;
             self.land_waiting(due, &mut rows, &mut done).await?;
         }

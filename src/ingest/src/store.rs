@@ -511,6 +511,8 @@ impl Store {
         if !new || !lander.can_land_directly(batch) || !self.detour.is_over() {
             return Ok(None);
         }
+        self.settler.expect_waiting().await?;
+        let lander = self.settler.lander();
         let (opened, held, landed) =
             join3(self.settler.open(), self.hold(), lander.land_directly(batch)).await;
         opened?;

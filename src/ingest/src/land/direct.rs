@@ -5,17 +5,44 @@ use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 
 use bytes::{BufMut, BytesMut};
-use tokio_postgres::Statement;
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Client, Statement};
 
+use super::Lander;
 use super::judge::refusal;
-use super::{Lander, Prepared, stage};
+use super::stage::{self, Fill};
+use super::statements::RouteSql;
 use crate::batch::{Batch, Fate, RouteRows};
+use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::preset::Mode;
 
 /// Values of an update route that travel with an insert of the same batch, by key.
 type Fills<'b> = HashMap<&'b [u8], &'b [u8]>;
+
+/// A route with the statement that brings its rows, where it can go this way.
+pub(super) struct Straight {
+    mode: Mode,
+    columns: usize,
+    statement: Option<Statement>,
+    fills: Vec<Fill>,
+}
+
+pub(super) async fn prepare(client: &Client, catalog: &Catalog) -> Result<Vec<Straight>, Error> {
+    let mut routes = Vec::with_capacity(catalog.routes.len());
+    for (index, route) in catalog.routes.iter().enumerate() {
+        let fills = stage::fills_of(index, catalog);
+        let sql = RouteSql::new(index, route, &stage::filled_columns(&fills, catalog));
+        let statement = match &sql.direct {
+            Some(text) => Some(client.prepare(text).await.map_err(|error| {
+                Error::database(&format!("cannot prepare the route to {}", route.table), error)
+            })?),
+            None => None,
+        };
+        routes.push(Straight { mode: route.mode, columns: route.columns.len(), statement, fills });
+    }
+    Ok(routes)
+}
 
 /// Which values travel with which rows.
 struct Plan<'b> {
@@ -28,10 +55,10 @@ struct Plan<'b> {
 impl Lander {
     /// Whether the batch can land without comparison if all its events are new.
     pub(crate) fn can_land_directly(&self, batch: &Batch) -> bool {
-        let mut routes = self.routes.iter().zip(&batch.rows);
-        let pending = || batch.events.iter().filter(|event| event.fate == Fate::Pending);
-        routes.all(|(prepared, rows)| prepared.direct.is_some() || rows.rows.is_empty())
-            && !pending().any(|event| self.host.processor(batch.event_type(event)))
+        let mut routes = self.direct.iter().zip(&batch.rows);
+        let mut pending = batch.events.iter().filter(|event| event.fate == Fate::Pending);
+        routes.all(|(route, rows)| route.statement.is_some() || rows.rows.is_empty())
+            && !pending.any(|event| self.host.processor(batch.event_type(event)))
     }
 
     /// Copies all rows of the batch into their tables, parents first, and returns how many by
@@ -41,11 +68,11 @@ impl Lander {
     /// it has not begun to send, which is what follows a failed one.
     pub(crate) async fn land_directly(&self, batch: &Batch) -> Result<Option<Vec<u64>>, Error> {
         let Some(plan) = self.plan(batch) else { return Ok(None) };
-        let mut counts = Vec::with_capacity(self.routes.len());
-        for (index, prepared) in self.routes.iter().enumerate() {
-            let landed = match &prepared.direct {
+        let mut counts = Vec::with_capacity(self.direct.len());
+        for (index, route) in self.direct.iter().enumerate() {
+            let landed = match &route.statement {
                 None => Ok(Some(0)),
-                Some(statement) if prepared.route.mode == Mode::Update => {
+                Some(statement) if route.mode == Mode::Update => {
                     self.complete(statement, index, &plan.lone[index]).await
                 }
                 Some(statement) => {
@@ -67,10 +94,10 @@ impl Lander {
 
     /// `None` where two events complete the same row: their order matters, and one may be wrong.
     fn plan<'b>(&self, batch: &'b Batch) -> Option<Plan<'b>> {
-        let count = self.routes.len();
+        let count = self.direct.len();
         let mut plan = Plan { fills: vec![Vec::new(); count], lone: vec![Vec::new(); count] };
-        for (index, prepared) in self.routes.iter().enumerate() {
-            for fill in &prepared.fills {
+        for (index, route) in self.direct.iter().enumerate() {
+            for fill in &route.fills {
                 let rows = &batch.rows[fill.route];
                 let values: Fills<'b> =
                     rows.rows.iter().map(|row| (rows.key(row), rows.rest(row))).collect();
@@ -80,12 +107,12 @@ impl Lander {
                 plan.fills[index].push(values);
             }
         }
-        for (index, prepared) in self.routes.iter().enumerate() {
-            if prepared.route.mode != Mode::Update {
+        for (index, route) in self.direct.iter().enumerate() {
+            if route.mode != Mode::Update {
                 continue;
             }
-            let takes = |taker: &Prepared| taker.fills.iter().any(|fill| fill.route == index);
-            let takers = self.routes.iter().zip(&batch.rows).filter(|(taker, _)| takes(taker));
+            let takes = |taker: &Straight| taker.fills.iter().any(|fill| fill.route == index);
+            let takers = self.direct.iter().zip(&batch.rows).filter(|(taker, _)| takes(taker));
             let taken: HashSet<&[u8]> = takers.flat_map(|(_, rows)| rows.keys()).collect();
             let rows = &batch.rows[index];
             let lone = rows.rows.iter().filter(|row| !taken.contains(rows.key(row)));
@@ -104,13 +131,13 @@ impl Lander {
         if rows.rows.is_empty() {
             return Ok(Some(0));
         }
-        let prepared = &self.routes[index];
-        let filled: usize = prepared.fills.iter().map(|fill| fill.columns).sum();
-        let field_count = (prepared.route.columns.len() + filled) as i16;
+        let route = &self.direct[index];
+        let filled: usize = route.fills.iter().map(|fill| fill.columns).sum();
+        let field_count = (route.columns + filled) as i16;
         let copied =
             stage::send_rows(&self.client, statement, field_count, &rows.rows, |row, out| {
                 out.put_slice(rows.fields(row));
-                stage::put_fills(&prepared.fills, fills, rows.key(row), out);
+                stage::put_fills(&route.fills, fills, rows.key(row), out);
             });
         copied.await.map(Some)
     }
@@ -126,7 +153,7 @@ impl Lander {
         if rows.is_empty() {
             return Ok(Some(0));
         }
-        let columns = Array::columns(rows, self.routes[index].route.columns.len());
+        let columns = Array::columns(rows, self.direct[index].columns);
         let params: Vec<&(dyn ToSql + Sync)> =
             columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
         let changed = self.client.execute(statement, &params).await?;

@@ -114,6 +114,15 @@ pub(super) fn put_fills(
     }
 }
 
+/// Name and type of the columns that travel.
+pub(super) fn filled_columns(fills: &[Fill], catalog: &Catalog) -> Vec<(String, String)> {
+    let columns = fills.iter().flat_map(|fill| {
+        let route = &catalog.routes[fill.route];
+        &route.columns[route.key_len..]
+    });
+    columns.map(|column| (column.name.clone(), column.sql_type.clone())).collect()
+}
+
 /// Update routes that may travel with an insert route of the same table and key.
 pub(super) fn fills_of(index: usize, catalog: &Catalog) -> Vec<Fill> {
     let insert = &catalog.routes[index];
