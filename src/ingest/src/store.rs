@@ -120,7 +120,7 @@ pub(crate) const SESSION: &str = "
     set timezone = 'UTC'; set client_min_messages = warning";
 
 impl Store {
-    /// Connects, waits for the stream's lock (writer 0) and binds the routes to the real tables. The
+    /// Connects, binds the routes to the real tables and waits for the stream's lock (writer 0). The
     /// offset is not touched yet: [`Store::take`] does that, once the caller knows where to start.
     /// `None` when `stop` was set while waiting.
     pub(crate) async fn open(
@@ -136,9 +136,6 @@ impl Store {
             .batch_execute(SESSION)
             .await
             .map_err(|error| Error::database("cannot set up the session", error))?;
-        if writer == 0 && !wait_for_lock(client, &stream, config, stop).await? {
-            return Ok(None);
-        }
         let key = (stream.as_str(), config.shard, config.run.run_id.as_str());
         let waiting = shared.waiting.clone();
         let settler = Settler::prepare(client.clone(), &config.preset, host, key, waiting).await?;
@@ -149,6 +146,10 @@ impl Store {
             advance: client.prepare(ADVANCE).await.map_err(failed)?,
             touch: client.prepare(TOUCH).await.map_err(failed)?,
         };
+        // Ready before it waits: the stream goes on as soon as the run before has ended.
+        if writer == 0 && !wait_for_lock(client, &stream, config, stop).await? {
+            return Ok(None);
+        }
         Ok(Some(Self {
             settler,
             stream,
