@@ -60,6 +60,8 @@ def measure(lab: Laboratory, sections: Mapping[str, Section]) -> Section:
     entries[RANDOM] = lambda: _load(lab, "ours", files["ours"])
     entries[f"first schema, {RANDOM}"] = lambda: _load(lab, "a2", files["a2"])
     section.samples = lab.rounds(entries)
+    for name, samples in section.samples.items():
+        say(f"  {name}, empty: {_server_us(samples):.1f} us")
     stored = QUICK if lab.plan.quick else FULL
     full = dict(_full(lab, known, stored))
     full[RANDOM] = dict(_full(lab, [], stored, "--random-ids"))[AS_IS]
@@ -117,7 +119,7 @@ def _keys(stored: int) -> str:
 
 def _remove(lab: Laboratory, database: str) -> None:
     lab.cluster.query(database, REMOVAL.read_text().partition("-- remove\n")[2])
-    lab.cluster.query(database, "vacuum (analyze)")
+    lab.cluster.query(database, "vacuum")
 
 
 def _server_us(samples: list[Sample]) -> float:
