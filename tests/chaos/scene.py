@@ -128,13 +128,13 @@ class Scene:
         self.reached = max(self.watch.look.head, self.position)
         self.said = self._find_line()
 
-    def struck(self, *, inside: bool | None = None) -> None:
-        """Note the moment; only the first call counts."""
+    def struck(self, *, inside: bool | None = None, in_hand: bool = False) -> None:
+        """Note the moment; only the first call counts. `in_hand`: events that were not passed on."""
         if self.struck_at is not None:
             return
         wire = self.world.wire
         self.inside = wire.inside() if inside is None else inside
-        self.in_flight = max(self.watch.look.in_flight, int(self.inside))
+        self.in_flight = max(self.watch.look.in_flight, int(self.inside or in_hand))
         self.position = self.watch.look.position
         self._log_sizes = {log: log.stat().st_size for log in self.world.logs()}
         self.struck_at = time.monotonic()
@@ -168,7 +168,7 @@ class Scene:
 
     def order(self, work: Callable[..., None], seconds: float = TRAP_SECONDS) -> None:
         """Have the running stream do `work`; raise MissedError where none speaks."""
-        order = Order(work, self.struck)
+        order = Order(work, lambda: self.struck(in_hand=True))
         self.world.web.give(order)
         if not order.begun.wait(seconds):
             self.world.web.withdraw()
