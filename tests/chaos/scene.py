@@ -15,6 +15,7 @@ from chaos.wire import Moment, Session, Trap
 from chaos.world import World
 
 TRAP_SECONDS = 30.0
+FLIGHT_SECONDS = 2.0
 ANY_MOMENT = tuple(Moment)
 
 
@@ -132,9 +133,14 @@ class Scene:
         """Note the moment; only the first call counts. `in_hand`: events that were not passed on."""
         if self.struck_at is not None:
             return
-        wire = self.world.wire
-        self.inside = wire.inside() if inside is None else inside
-        self.in_flight = max(self.watch.look.in_flight, int(self.inside or in_hand))
+        # A quick engine often has landed everything: wait a little for events to be on their way.
+        deadline = time.monotonic() + FLIGHT_SECONDS
+        while True:
+            self.inside = self.world.wire.inside() if inside is None else inside
+            self.in_flight = max(self.watch.look.in_flight, int(self.inside or in_hand))
+            if self.in_flight > 0 or time.monotonic() > deadline:
+                break
+            time.sleep(0.001)
         self.position = self.watch.look.position
         self._log_sizes = {log: log.stat().st_size for log in self.world.logs()}
         self.struck_at = time.monotonic()
