@@ -114,7 +114,7 @@ class SSEStreamOperator(BaseOperator):
         offset_variable: str | None = _DERIVED,
         writers: int = 2,
         linger_ms: int = 5,
-        max_batch_bytes: int = 8 << 20,
+        max_batch_bytes: int = 6 << 20,
         idle_timeout_seconds: float | None = None,
         unknown_events: str = "dead_letter",
         on_bad_event: str = "dead_letter",

@@ -84,7 +84,7 @@ pub struct BatchConfig {
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self { events: 100, linger: Duration::from_millis(5), max_bytes: 8 << 20 }
+        Self { events: 100, linger: Duration::from_millis(5), max_bytes: 6 << 20 }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::intake::Intake;
 use crate::recovery;
 use crate::settle::Committed;
-use crate::store::Store;
+use crate::store::{Shared, Store};
 
 /// How long the database may take for one commit before its session is taken for dead, and after
 /// what time the log says that it is slow.
@@ -258,7 +258,8 @@ impl Lanes {
         error: Error,
     ) {
         tracing::warn!("{error}; connecting to the database again");
-        let (footing, shared) = (store.footing(), store.shared());
+        // The tables may have changed meanwhile.
+        let (footing, shared) = (store.footing(), Shared { catalog: None, ..store.shared() });
         drop(store);
         let (config, host, stop) = (self.config.clone(), self.host.clone(), self.stop.clone());
         let until = match self.config.limits.timeout {

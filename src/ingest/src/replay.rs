@@ -20,7 +20,7 @@ use crate::history;
 use crate::host::Host;
 use crate::land::Past;
 use crate::preset::Preset;
-use crate::settle::Settler;
+use crate::settle::{Settler, read_catalog};
 use crate::store::SESSION;
 
 /// What to replay, and who asks.
@@ -119,8 +119,9 @@ pub async fn replay(
         .await
         .map_err(|error| Error::database("cannot set up the session", error))?;
     let key = (stream, asked.shard, asked.run.run_id.as_str());
+    let catalog = Arc::new(read_catalog(&client, &asked.preset, &*host).await?);
     let settler =
-        Settler::prepare(client.clone(), &asked.preset, host.clone(), key, Arc::default()).await?;
+        Settler::prepare(client.clone(), catalog, host.clone(), key, Arc::default()).await?;
     let failed = |error| Error::database("cannot use sse_stream.dead_letters", error);
     let mut work = Work {
         full: Decoder::new(settler.catalog(), None),

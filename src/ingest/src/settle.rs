@@ -50,7 +50,7 @@ pub(crate) struct Committed {
 pub(crate) struct Settler {
     client: Arc<Client>,
     lander: Lander,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     host: Arc<dyn Host>,
     /// Leaves out the routes for `*`, whose rows stand when an event waits.
     late: Decoder,
@@ -66,15 +66,14 @@ pub(crate) struct Settler {
 }
 
 impl Settler {
-    /// Binds the preset's routes to the real tables, for this stream.
+    /// Prepares what is said to the database for this stream.
     pub(crate) async fn prepare(
         client: Arc<Client>,
-        preset: &Preset,
+        catalog: Arc<Catalog>,
         host: Arc<dyn Host>,
         (stream, shard, run_id): (&str, i32, &str),
         waiting: Arc<AtomicI64>,
     ) -> Result<Self, Error> {
-        let catalog = Catalog::read(&client, preset, |event| host.processor(event)).await?;
         let lander = Lander::prepare(client.clone(), &catalog, host.clone()).await?;
         let updated = catalog.routes.iter().filter(|route| route.mode == Mode::Update);
         let updated = updated.map(|route| &route.table);
@@ -301,6 +300,15 @@ impl Settler {
         }
         keys
     }
+}
+
+/// Binds the preset's routes to the real tables.
+pub(crate) async fn read_catalog(
+    client: &Client,
+    preset: &Preset,
+    host: &dyn Host,
+) -> Result<Catalog, Error> {
+    Catalog::read(client, preset, |event| host.processor(event)).await
 }
 
 impl Committed {

@@ -21,7 +21,7 @@ use crate::lease::wait_for_lock;
 use crate::mirror::Start;
 use crate::offsets::{self, Key, Offset};
 use crate::report::Report;
-use crate::settle::{Committed, Settler};
+use crate::settle::{Committed, Settler, read_catalog};
 use crate::waiting::Page;
 
 /// What a new session must know of the lost one.
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     /// How many events wait, as far as this run knows.
     pub(crate) waiting: Arc<AtomicI64>,
+    /// What the first writer read of the tables, for those that begin with it.
+    pub(crate) catalog: Option<Arc<Catalog>>,
 }
 
 /// One writer of the stream, which is held.
@@ -127,7 +129,7 @@ impl Store {
         config: &RunConfig,
         host: Arc<dyn Host>,
         stop: &Stop,
-        (writer, shared): (i32, Shared),
+        (writer, mut shared): (i32, Shared),
     ) -> Result<Option<Self>, Error> {
         let stream = config.stream.clone().unwrap_or_else(|| config.preset.stream.name.clone());
         let session = config.database.connect().await?;
@@ -137,8 +139,13 @@ impl Store {
             .await
             .map_err(|error| Error::database("cannot set up the session", error))?;
         let key = (stream.as_str(), config.shard, config.run.run_id.as_str());
+        let catalog = match &shared.catalog {
+            Some(catalog) => catalog.clone(),
+            None => Arc::new(read_catalog(client, &config.preset, &*host).await?),
+        };
+        shared.catalog = Some(catalog.clone());
         let waiting = shared.waiting.clone();
-        let settler = Settler::prepare(client.clone(), &config.preset, host, key, waiting).await?;
+        let settler = Settler::prepare(client.clone(), catalog, host, key, waiting).await?;
         let doing = "cannot use the books in schema sse_stream";
         let failed = |error| Error::database(doing, error);
         let statements = Statements {
