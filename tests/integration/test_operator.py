@@ -158,7 +158,9 @@ def test_sigterm_leaves_a_committed_offset_within_a_second(
     # Airflow alone takes a moment to leave its interpreter.
     assert lived < 5, "a second on a quiet machine"
     position = restaurant.one("select position from sse_stream.streams")
-    assert counts(restaurant)[0] == position
+    highest = restaurant.one("select highest from sse_stream.streams")
+    # One writer may have been ahead of the other.
+    assert position <= counts(restaurant)[0] <= highest
     assert not compare(restaurant, generator).differences
 
 

@@ -147,8 +147,8 @@ impl Batch {
 
     /// Whether the ids of the events to be landed grow, all beyond `highest`.
     pub(crate) fn is_beyond(&self, highest: i64) -> bool {
-        let pending = self.events.iter().filter(|event| event.fate == Fate::Pending);
-        pending.into_iter().all(|event| event.id > event.peak.max(Some(highest)))
+        let mut pending = self.events.iter().filter(|event| event.fate == Fate::Pending);
+        pending.all(|event| event.id > event.peak.max(Some(highest)))
     }
 
     /// The events to be landed have landed: those that brought a row.

@@ -70,8 +70,8 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
 }
 
-/// When a batch is due: with so many events, or `linger` after its first event and no sooner after
-/// the commit before it. It then still takes in what has already arrived until the previous commit
+/// When a batch is due: with so many events, or `linger` after its first event, or after the commit
+/// before it if that is sooner. It then still takes in what has already arrived until the previous commit
 /// returns, up to `max_bytes`.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchConfig {

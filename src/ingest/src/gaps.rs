@@ -75,6 +75,8 @@ impl Ledger {
         key: Key<'_>,
         epoch: Option<&str>,
     ) -> Result<(), Error> {
+        // A writer that has committed nothing yet knows of no epoch, others may.
+        let Some(epoch) = epoch else { return Ok(()) };
         let _one = self.reading.lock().await;
         let open = Arc::new(OpenGaps::read(client, key, epoch).await?);
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
@@ -87,9 +89,8 @@ impl OpenGaps {
     pub(crate) async fn read(
         client: &Client,
         (stream, shard): Key<'_>,
-        epoch: Option<&str>,
+        epoch: &str,
     ) -> Result<Self, Error> {
-        let Some(epoch) = epoch else { return Ok(Self::default()) };
         let rows = client
             .query(OPEN, &[&stream, &shard, &epoch, &(MOST as i64)])
             .await
@@ -141,7 +142,7 @@ impl OpenGaps {
             .execute(LOCK, &[&format!("sse_stream/gaps/{}/{}", key.0, key.1)])
             .await
             .map_err(|error| Error::database("cannot lock sse_stream.gaps", error))?;
-        Self::read(client, key, Some(&batch.epoch)).await?.fill(client, &given).await
+        Self::read(client, key, &batch.epoch).await?.fill(client, &given).await
     }
 
     async fn fill(&self, client: &Client, given: &[(i64, i64)]) -> Result<(u64, u64), Error> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::try_join_all;
 
 use crate::catalog::{Catalog, Route, Source};
 use crate::config::{BadEvents, RunConfig, Stop};
@@ -31,8 +31,9 @@ pub(crate) async fn open(
         let place = (writer, store.shared());
         Store::open(config, host.clone(), stop, place)
     });
-    let others = try_join_all(others);
-    let ((), mut others) = try_join(store.take(&config.run, writers, &start), others).await?;
+    // A run that cannot have all its sessions has not begun.
+    let mut others = try_join_all(others).await?;
+    store.take(&config.run, writers, &start).await?;
     if let Start::Seek { from, to } = start {
         tracing::warn!("the offset mirror was changed by hand: moving from offset {from} to {to}");
     }
@@ -60,11 +61,11 @@ fn writers(config: &RunConfig, catalog: &Catalog, host: &dyn Host) -> i32 {
     let split = config.preset.stream.split.as_ref();
     let scattered = |route: &&Route| match route.mode {
         Mode::Append => true,
-        // The last one wins, so they must come in order.
-        Mode::Upsert => !route.columns[..route.key_len]
+        // Of two that write the same row the last one wins, or the first: they must come in order.
+        Mode::Upsert | Mode::Update => !route.columns[..route.key_len]
             .iter()
             .any(|column| matches!(&column.source, Source::Pointer(at) if Some(at) == split)),
-        Mode::Insert | Mode::Update => false,
+        Mode::Insert => false,
     };
     let why = match catalog.routes.iter().find(scattered) {
         _ if split.is_none() => "the preset does not say by what to split events".to_owned(),

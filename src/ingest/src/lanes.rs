@@ -11,6 +11,7 @@ use tracing::instrument::WithSubscriber;
 use crate::batch::Batch;
 use crate::config::{RunConfig, Stop};
 use crate::error::{Error, ErrorKind};
+use crate::gaps::{Ledger, OpenGaps};
 use crate::host::Host;
 use crate::intake::Intake;
 use crate::recovery;
@@ -69,6 +70,7 @@ pub(crate) struct Lanes {
     jobs: JoinSet<Done>,
     /// Missed events are being landed.
     repairing: bool,
+    ledger: Arc<Ledger>,
 }
 
 struct Lane {
@@ -91,6 +93,7 @@ impl Lanes {
         stores: Vec<Store>,
     ) -> Self {
         let now = Instant::now();
+        let ledger = stores[0].shared().ledger;
         let filling = stores.iter().map(|store| Batch::new(store.catalog().routes.len())).collect();
         let max_bytes = config.batch.max_bytes;
         let max_bytes = (max_bytes / stores.len()).max(SMALLEST_BATCH.min(max_bytes));
@@ -105,6 +108,7 @@ impl Lanes {
             lanes: stores.into_iter().map(lane).collect(),
             jobs: JoinSet::new(),
             repairing: false,
+            ledger,
             started: now,
             max_bytes,
             filling,
@@ -145,6 +149,11 @@ impl Lanes {
 
     pub(crate) fn is_repairing(&self) -> bool {
         self.repairing
+    }
+
+    /// Offsets of the present epoch that the source passed over and that nobody has brought since.
+    pub(crate) fn gaps(&self) -> Arc<OpenGaps> {
+        self.ledger.open()
     }
 
     /// The first writer, which holds the stream's lock, while it has nothing to do.
@@ -191,7 +200,8 @@ impl Lanes {
         due.min()
     }
 
-    /// Starts a commit for every writer that is free and has something.
+    /// Starts a commit for every writer that is free and has something. Not after a batch was given
+    /// up: its writer's row must stay below it.
     pub(crate) fn start_all(&mut self, intake: &Intake) {
         for writer in 0..self.lanes.len() {
             if !self.filling[writer].is_empty() || self.lanes[writer].is_behind(intake) {
@@ -225,7 +235,7 @@ impl Lanes {
         epoch.clone_into(&mut batch.epoch);
         self.repairing = true;
         self.spawn(0, Work::Repair, async move {
-            let result = store.commit(&mut batch).await.map(Some);
+            let result = patiently(SESSION_PATIENCE, store.commit(&mut batch)).await.map(Some);
             (Some(store), batch, result)
         });
     }
@@ -339,7 +349,7 @@ impl Lanes {
         self.lanes[done.writer].spare = Some(done.batch);
     }
 
-    /// Waits until nothing is outstanding, through `settle`.
+    /// Whether everything that was taken is committed; starts what can be started of it.
     pub(crate) fn is_settled(&mut self, intake: &Intake) -> bool {
         self.start_all(intake);
         !self.is_busy() && self.is_drained(intake)

@@ -245,8 +245,8 @@ impl Pipeline {
 
     /// Chooses the next missed events to fetch, now that the store is here.
     fn aim(&mut self) {
-        if let (Some(backfill), Some(store)) = (&mut self.backfill, self.lanes.lead()) {
-            backfill.aim(&store.gaps(), self.intake.epoch());
+        if let Some(backfill) = &mut self.backfill {
+            backfill.aim(&self.lanes.gaps(), self.intake.epoch());
         }
     }
 
@@ -285,10 +285,8 @@ impl Pipeline {
     /// Fails the run for a gap that stays open, where that is the policy and nothing more is
     /// tried.
     fn check_gaps(&mut self) -> Result<(), Error> {
-        if let Some(store) = self.lanes.lead() {
-            let open = store.gaps();
-            self.missed.retain(|gap| open.overlaps(&(gap.first..=gap.last)));
-        }
+        let open = self.lanes.gaps();
+        self.missed.retain(|gap| open.overlaps(&(gap.first..=gap.last)));
         let Some(gap) = self.missed.first() else { return Ok(()) };
         let tried = match self.backfill {
             Some(_) => "the REST twin could not give them",
@@ -405,6 +403,27 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Lets what is under way come to its end, whatever that is. Where a policy ends the run of several
+    /// writers, they commit what they have, so that all of them stand behind what the run failed for.
+    async fn wind_up(&mut self, by_policy: bool) {
+        let mut commit_rest = by_policy && self.lanes.filling.len() > 1;
+        loop {
+            if commit_rest {
+                self.lanes.start_all(&self.intake);
+            }
+            if !self.lanes.is_busy() {
+                return;
+            }
+            let done = self.lanes.join().await;
+            if let Err(error) = self.settle(done)
+                && error.kind() != ErrorKind::BadEvent
+            {
+                tracing::warn!("{error}");
+                commit_rest = false;
+            }
+        }
+    }
+
     async fn finish_jobs(&mut self) -> Result<(), Error> {
         while self.lanes.is_busy() {
             let done = self.lanes.join().await;
@@ -504,10 +523,8 @@ impl Pipeline {
             && !stop.is_set();
         if by_source {
             // What is being committed stands and counts, and the books want their line closed.
-            let settled = tokio::time::timeout(COMMIT_PATIENCE, self.finish_jobs()).await;
-            if let Ok(Err(error)) = settled {
-                tracing::warn!("{error}");
-            }
+            let by_policy = ended.as_ref().is_err_and(|it| it.kind() == ErrorKind::BadEvent);
+            let _ = tokio::time::timeout(COMMIT_PATIENCE, self.wind_up(by_policy)).await;
         }
         self.lanes.abort();
         if let Ok(reason) = &ended {

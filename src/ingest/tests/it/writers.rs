@@ -244,3 +244,44 @@ async fn streams_whose_events_depend_on_each_other_have_one_writer() {
         assert_eq!(db.one(&rows).await, "1", "{what}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_fails_a_run_fails_it_once_and_closes_its_books() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    let known = feed(0..40);
+    let some = |range: std::ops::Range<usize>| -> Vec<(u64, &str, &str)> {
+        range.map(|at| (at as u64 + 1, known[at].0, known[at].1.as_str())).collect()
+    };
+    source.add_at(&some(0..40));
+    source.add_at(&[(41, "order", "{")]);
+    source.add_at(&some(60..160));
+    let strict = |writers, gaps: bool| {
+        let mut config = with(&db, &source, writers);
+        config.preset.stream.offsets = ingest::Offsets::Dense;
+        if gaps {
+            config.gap_policy = ingest::GapPolicy::Fail;
+        } else {
+            config.bad_events = ingest::BadEvents::KeepUpTo(ingest::MaxDeadLetters::Count(0));
+        }
+        config
+    };
+    for (stream, gaps) in [("gaps", true), ("letters", false)] {
+        for (attempt, writers) in [4, 3, 4].into_iter().enumerate() {
+            let mut config = strict(writers, gaps);
+            config.stream = Some(stream.into());
+            let ended = run(config).await;
+            match (attempt, ended) {
+                (0, Err(error)) => assert_eq!(error.kind(), ingest::ErrorKind::BadEvent, "{error}"),
+                (0, Ok(_)) => panic!("{stream}: the policy was passed over"),
+                (_, ended) => drop(ended.unwrap()),
+            }
+            let open = "select count(*) from sse_stream.runs where ended_at is null";
+            assert_eq!(db.one(open).await, "0");
+        }
+        let marks = format!(
+            "select position, high_water, highest from sse_stream.streams where stream = '{stream}'"
+        );
+        assert_eq!(db.one(&marks).await, "160|160|160");
+    }
+}
