@@ -31,7 +31,7 @@ const MAY_STAGE: &str = "select has_database_privilege(current_database(), 'temp
 pub(crate) struct Lander {
     client: Arc<Client>,
     host: Arc<dyn Host>,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     direct: Vec<Straight>,
     /// Empty until something is staged for the first time; many runs never do.
     routes: Vec<Prepared>,
@@ -143,7 +143,7 @@ impl<'a> Known<'a> {
 impl Lander {
     pub(crate) async fn prepare(
         client: Arc<Client>,
-        catalog: &Catalog,
+        catalog: Arc<Catalog>,
         host: Arc<dyn Host>,
     ) -> Result<Self, Error> {
         let failed = |error| Error::database("cannot ask for the rights of this login", error);
@@ -153,9 +153,9 @@ impl Lander {
                 "this login may not create temporary tables, in which rows are compared; grant temporary on the database to it",
             ));
         }
-        let direct = direct::prepare(&client, catalog).await?;
-        let (catalog, staged) = (catalog.clone(), BTreeSet::new());
-        Ok(Self { client, host, catalog, direct, routes: Vec::new(), staged })
+        let direct = direct::prepare(&client, &catalog).await?;
+        let (routes, staged) = (Vec::new(), BTreeSet::new());
+        Ok(Self { client, host, catalog, direct, routes, staged })
     }
 
     /// Gets ready for [`Lander::land`] in the next transaction.

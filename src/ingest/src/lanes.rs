@@ -156,11 +156,12 @@ impl Lanes {
         self.ledger.open()
     }
 
-    /// The first writer, which holds the stream's lock, while it has nothing to do.
-    pub(crate) fn lead(&self) -> Option<&Store> {
-        self.lanes[0].store.as_ref()
+    /// Whether the first writer has nothing to do.
+    pub(crate) fn is_lead_free(&self) -> bool {
+        self.lanes[0].store.is_some()
     }
 
+    /// The first writer, which holds the stream's lock, while it has nothing to do.
     pub(crate) fn lead_mut(&mut self) -> Option<&mut Store> {
         self.lanes[0].store.as_mut()
     }

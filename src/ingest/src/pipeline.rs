@@ -219,7 +219,7 @@ impl Pipeline {
     /// Starts what is due: a look at the waiting events, missed events, commits, or notes in the
     /// books that the source was heard.
     fn start_jobs(&mut self) {
-        if self.lanes.lead().is_some() {
+        if self.lanes.is_lead_free() {
             if self.revisit_at <= Instant::now() {
                 self.revisit_at = Instant::now() + REVISIT_EVERY;
                 self.lanes.start_revisit();
@@ -235,7 +235,7 @@ impl Pipeline {
     /// Hands missed events to the store, if some have been fetched. One page at a time: the next
     /// one is fetched while the live stream goes on.
     fn start_repair(&mut self) -> bool {
-        if self.lanes.lead().is_none() {
+        if !self.lanes.is_lead_free() {
             return false;
         }
         let Some(batch) = self.backfill.as_mut().and_then(Backfill::take) else { return false };
@@ -243,7 +243,7 @@ impl Pipeline {
         true
     }
 
-    /// Chooses the next missed events to fetch, now that the store is here.
+    /// Chooses the next missed events to fetch, if nothing is being fetched.
     fn aim(&mut self) {
         if let Some(backfill) = &mut self.backfill {
             backfill.aim(&self.lanes.gaps(), self.intake.epoch());

@@ -74,7 +74,7 @@ impl Settler {
         (stream, shard, run_id): (&str, i32, &str),
         waiting: Arc<AtomicI64>,
     ) -> Result<Self, Error> {
-        let lander = Lander::prepare(client.clone(), &catalog, host.clone()).await?;
+        let lander = Lander::prepare(client.clone(), catalog.clone(), host.clone()).await?;
         let updated = catalog.routes.iter().filter(|route| route.mode == Mode::Update);
         let updated = updated.map(|route| &route.table);
         let referenced = catalog.routes.iter().filter_map(|route| route.parent.as_ref());

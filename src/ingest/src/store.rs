@@ -13,7 +13,7 @@ use crate::catalog::Catalog;
 use crate::config::{BadEvents, RunConfig, RunIdentity, Stop};
 use crate::connect::Session;
 use crate::error::{Error, ErrorKind};
-use crate::gaps::{self, Ledger, OpenGaps};
+use crate::gaps::{self, Ledger};
 use crate::history;
 use crate::host::Host;
 use crate::land::Past;
@@ -187,11 +187,6 @@ impl Store {
 
     pub(crate) fn offset(&self) -> &Offset {
         &self.offset
-    }
-
-    /// Offsets of the present epoch that the source passed over and that nobody has brought since.
-    pub(crate) fn gaps(&self) -> Arc<OpenGaps> {
-        self.shared.ledger.open()
     }
 
     fn key(&self) -> Key<'_> {
@@ -428,19 +423,16 @@ impl Store {
         // Kept in case the answer to COMMIT is lost.
         batch.outcome = filled.as_ref().ok().cloned();
         let done = match filled {
-            // One after the other, but the second does not wait for the answer to the first: where
-            // that is an error, there is nothing left to commit.
-            Ok(done) => {
-                let advance = self.advance(&batch.epoch, position, peak);
-                let (advanced, committed) =
-                    join(advance, self.client().batch_execute("commit")).await;
-                advanced?;
-                committed.map_err(broke)?;
-                self.settler.committed(&done);
-                done
-            }
-            Err(error) => return self.end(Err(error)).await.map(Some),
+            Ok(done) => done,
+            Err(error) => return Err(self.undo(error).await),
         };
+        // One after the other, but the second does not wait for the answer to the first: where that
+        // is an error, there is nothing left to commit.
+        let advance = self.advance(&batch.epoch, position, peak);
+        let (advanced, committed) = join(advance, self.client().batch_execute("commit")).await;
+        advanced?;
+        committed.map_err(broke)?;
+        self.settler.committed(&done);
         if done.gaps_changed {
             // Before we stand where the row does: should the session break here, that is how it shows
             // that the batch was committed.
@@ -492,7 +484,7 @@ impl Store {
 
     /// Opens a transaction and lands the batch in it, all but the offset.
     async fn fill(&mut self, batch: &mut Batch) -> Result<Committed, Error> {
-        let gaps = self.gaps();
+        let gaps = self.shared.ledger.open();
         let mut done = match self.land_directly(batch).await? {
             Some(done) => done,
             None => {
@@ -559,12 +551,15 @@ impl Store {
                 self.settler.committed(&done);
                 Ok(done)
             }
-            Err(error) => {
-                // Where the session is gone, the server has rolled back by itself.
-                let _ = self.client().batch_execute("rollback").await;
-                Err(error)
-            }
+            Err(error) => Err(self.undo(error).await),
         }
+    }
+
+    /// Takes the transaction back, for this reason.
+    async fn undo(&self, error: Error) -> Error {
+        // Where the session is gone, the server has rolled back by itself.
+        let _ = self.client().batch_execute("rollback").await;
+        error
     }
 
     /// Closes the run's line in the history.
