@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from bench import corpus, prebuilt
@@ -136,11 +134,3 @@ def landing(template: str) -> Contestant:
         options = (f"--preset={preset}", '--set=unknown_events="raw_only"', "--writers=1")
         return ours("ours, raw landing", *options, template="raw_only")
     return ours("ours, 1 writer", "--writers=1")
-
-
-def knows_writers() -> bool:
-    """Say whether the installed operator can write with several connections."""
-    found = importlib.util.find_spec("sse_stream")
-    if found is None or not found.submodule_search_locations:
-        return False
-    return "writers:" in (Path(found.submodule_search_locations[0]) / "operators.py").read_text()

@@ -6,7 +6,6 @@ database, and neither is paid per event.
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import os
@@ -51,7 +50,7 @@ def main() -> None:
     for setting in options.set:
         name, _, value = setting.partition("=")
         more[name] = json.loads(value)
-    if options.writers is not None and "writers" in inspect.signature(SSEStreamOperator).parameters:
+    if options.writers is not None:
         more["writers"] = options.writers
     operator = SSEStreamOperator(
         task_id="bench",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from bench.laboratory import Laboratory, landing
 from bench.results import Section
@@ -17,9 +18,7 @@ def measure(lab: Laboratory, sections: Mapping[str, Section]) -> Section:
     with lab.feed() as stream:
         section.samples = lab.rounds(
             {
-                f"batch {size}": lambda size=size: lab.land(  # type: ignore[misc]
-                    landing("ours"), stream, batch=size
-                )
+                f"batch {size}": partial(lab.land, landing("ours"), stream, batch=size)
                 for size in (QUICK if lab.plan.quick else SIZES)
             }
         )

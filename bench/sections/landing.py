@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from bench.contestants import peer
 from bench.laboratory import Laboratory, landing
@@ -23,7 +24,7 @@ def measure(lab: Laboratory, sections: Mapping[str, Section]) -> Section:
     entries = {RAW: lambda: lab.ceiling("raw_only", 1)}
     with lab.feed() as stream:
         for each in CONTESTANTS:
-            entries[each.name] = lambda each=each: lab.land(each, stream)  # type: ignore[misc]
+            entries[each.name] = partial(lab.land, each, stream)
         section.samples = lab.rounds(entries)
     section.notes = [
         "ours has a primary key, an offset row and dead letters; dlt's tables have neither key nor",

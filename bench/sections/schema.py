@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import prebuilt
@@ -49,7 +50,7 @@ def measure(lab: Laboratory, sections: Mapping[str, Section]) -> Section:
     known = list(variants())
     entries = {AS_IS: lambda: lab.ceiling("ours", 1)}
     for each in known:
-        entries[each.name] = lambda each=each: _empty(lab, each)  # type: ignore[misc]
+        entries[each.name] = partial(_empty, lab, each)
     entries["first schema"] = lambda: lab.ceiling("a2", 1)
     with lab.feed("--random-ids") as stream, lab.cluster.database("ours") as database:
         compete(landing("ours"), lab.cluster, database, stream, lab.plan.events)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from bench.contestants import ours, peer
-from bench.laboratory import Laboratory, knows_writers
+from bench.laboratory import Laboratory
 from bench.results import Section
 from bench.targets import OURS, OURS_2, RAW, RAW_2
 
@@ -28,11 +29,9 @@ def measure(lab: Laboratory, sections: Mapping[str, Section]) -> Section:
             RAW_2: lambda: lab.ceiling("ours", 2),
             "raw COPY, first schema": lambda: lab.ceiling("a2", 1),
         }
-        contestants = list(CONTESTANTS)
-        if knows_writers():
-            contestants.insert(1, ours(OURS_2, "--writers=2"))
-        for each in contestants:
-            entries[each.name] = lambda each=each: lab.land(each, stream)  # type: ignore[misc]
+        one, *peers = CONTESTANTS
+        for each in (one, ours(OURS_2, "--writers=2"), *peers):
+            entries[each.name] = partial(lab.land, each, stream)
         section.samples = lab.rounds(entries)
     section.notes = [
         "raw COPY: prebuilt rows, orders complete, 5,000 events per transaction, no replay safety",
