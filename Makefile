@@ -128,8 +128,29 @@ build: .venv/.stamp-wheel api ## the wheel, installed into .venv, and the genera
 wheel: dist/.stamp-wheel ## build the wheel into dist/
 
 .PHONY: sdist
-sdist: .venv/.stamp-requirements ## build the source archive into dist/
-	$(PY) -m maturin sdist --out dist
+sdist: .wheels/.stamp ## build the source archive into dist/
+	$(WHEELS_BIN)/maturin sdist --out dist
+
+# The wheel as it is published. On Linux zig links it against glibc 2.17, so that it runs wherever
+# Airflow does, and auditwheel reads that back; elsewhere the system's own linker does.
+RELEASED := dist/release
+ON_LINUX := $(filter Linux,$(shell uname -s))
+
+.PHONY: wheel-manylinux
+wheel-manylinux: wheel-release ## the wheel for every Linux with glibc 2.17 or newer, with zig (dist/release)
+
+.PHONY: wheel-release
+wheel-release: .wheels/.stamp ## the wheel for this system as it is published, tried in an environment of its own
+	@rm -rf $(RELEASED)
+	@PATH="$(CURDIR)/$(WHEELS_BIN):$$PATH" PYO3_PYTHON="$(CURDIR)/$(WHEELS_BIN)/python" \
+		$(WHEELS_BIN)/maturin build --locked --release --out $(RELEASED) $(if $(ON_LINUX),--zig --compatibility manylinux2014)
+	@$(if $(ON_LINUX),$(WHEELS_BIN)/auditwheel show $(RELEASED)/*.whl | tee $(RELEASED)/audit.txt && \
+		grep -q '"manylinux_2_17_' $(RELEASED)/audit.txt)
+	@$(WHEELS_BIN)/python -m venv --clear .wheels/try
+	@.wheels/try/$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-index --no-deps $(RELEASED)/*.whl
+	@.wheels/try/$(BIN)/python -m sse_stream --help >$(RELEASED)/help.txt
+	@ls -l $(RELEASED)/*.whl
 
 .PHONY: api
 api: .venv/.stamp-requirements
@@ -144,10 +165,11 @@ lock: ## resolve requirements/*.in anew (needs uv)
 	cd requirements && $(UV_COMPILE) tools.in --output-file tools.txt
 	cd requirements && $(UV_COMPILE) --allow-unsafe bootstrap.in --output-file bootstrap.txt
 	cd requirements && $(UV_COMPILE) bench.in --output-file bench.txt
+	cd requirements && $(UV_COMPILE) wheels.in --output-file wheels.txt
 
 .PHONY: clean
 clean: ## remove what was built: .venv, dist, target (demo-clean removes data)
-	rm -rf .venv .bench dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .bench .wheels dist .mypy_cache .pytest_cache .ruff_cache
 	cargo clean --quiet
 
 .venv/.stamp-requirements: requirements/bootstrap.txt requirements/airflow-2.11.txt requirements/tools.txt
@@ -174,4 +196,13 @@ dist/.stamp-wheel: .venv/.stamp-requirements $(ENGINE)
 	@echo "installing the peers into .bench/peers"
 	@.bench/peers/bin/python -m pip install --quiet --disable-pip-version-check \
 		--require-hashes --no-deps -r requirements/bench.txt
+	@touch $@
+
+# What builds published wheels, on Windows too: so it asks for nothing that make finds elsewhere.
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+WHEELS_BIN := .wheels/env/$(BIN)
+.wheels/.stamp: requirements/wheels.txt
+	@"$$(sh demo/prerequisites.sh python)" -m venv --clear .wheels/env
+	@$(WHEELS_BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --no-deps --only-binary :all: -r requirements/wheels.txt
 	@touch $@
