@@ -2,9 +2,11 @@
 //! database's catalog once at the start, and anything a route needs and the database lacks is a
 //! `Schema` error that names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tokio_postgres::Client;
+use futures_util::future::try_join4;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
 
 use crate::encode::Kind;
 use crate::error::Error;
@@ -110,8 +112,10 @@ struct ForeignKey {
     references: Vec<String>,
 }
 
+// Each of these four is asked once, for all tables: schemas and names in the order of the answer's
+// first column.
 const COLUMNS: &str = "
-    select a.attname::text,
+    select w.place, a.attname::text,
            coalesce(nullif(t.typbasetype, 0), t.oid) as base_type,
            case when t.typbasetype <> 0 then t.typtypmod else a.atttypmod end as modifier,
            t.typtype = 'e' as is_enum,
@@ -123,41 +127,45 @@ const COLUMNS: &str = "
            has_column_privilege(c.oid, a.attnum, 'select') as may_select,
            c.relkind in ('r', 'p') and not c.relhasrules and not row_security_active(c.oid)
                as takes_copy
-    from pg_class c
-    join pg_namespace n on n.oid = c.relnamespace
+    from unnest($1::text[], $2::text[]) with ordinality w (schema, name, place)
+    join pg_namespace n on n.nspname = w.schema
+    join pg_class c on c.relnamespace = n.oid and c.relname = w.name
     join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     join pg_type t on t.oid = a.atttypid
-    where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'f', 'v')";
+    where c.relkind in ('r', 'p', 'f', 'v')";
 const UNIQUE: &str = "
-    select array(select a.attname::text from unnest(i.indkey[0:i.indnkeyatts - 1]) k
+    select w.place,
+           array(select a.attname::text from unnest(i.indkey[0:i.indnkeyatts - 1]) k
                  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k)
-    from pg_index i
-    join pg_class c on c.oid = i.indrelid
-    join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1 and c.relname = $2
-      and i.indisunique and i.indpred is null and i.indexprs is null";
+    from unnest($1::text[], $2::text[]) with ordinality w (schema, name, place)
+    join pg_namespace n on n.nspname = w.schema
+    join pg_class c on c.relnamespace = n.oid and c.relname = w.name
+    join pg_index i on i.indrelid = c.oid
+    where i.indisunique and i.indpred is null and i.indexprs is null";
 const FOREIGN_KEYS: &str = "
-    select array(select a.attname::text from unnest(k.conkey) with ordinality u(num, place)
+    select w.place,
+           array(select a.attname::text from unnest(k.conkey) with ordinality u(num, place)
                  join pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num order by place),
            pn.nspname || '.' || p.relname,
            array(select a.attname::text from unnest(k.confkey) with ordinality u(num, place)
                  join pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num order by place)
-    from pg_constraint k
-    join pg_class c on c.oid = k.conrelid
-    join pg_namespace n on n.oid = c.relnamespace
+    from unnest($1::text[], $2::text[]) with ordinality w (schema, name, place)
+    join pg_namespace n on n.nspname = w.schema
+    join pg_class c on c.relnamespace = n.oid and c.relname = w.name
+    join pg_constraint k on k.conrelid = c.oid
     join pg_class p on p.oid = k.confrelid
     join pg_namespace pn on pn.oid = p.relnamespace
-    where k.contype = 'f' and n.nspname = $1 and c.relname = $2";
-
+    where k.contype = 'f'";
 // Those that look at the whole row (column 0) cannot be told by some of its columns.
 const CHECKS: &str = "
-    select k.conname::text, pg_get_expr(k.conbin, k.conrelid),
+    select w.place, k.conname::text, pg_get_expr(k.conbin, k.conrelid),
            array(select a.attname::text from pg_attribute a
                  where a.attrelid = k.conrelid and a.attnum = any(k.conkey))
-    from pg_constraint k
-    join pg_class c on c.oid = k.conrelid
-    join pg_namespace n on n.oid = c.relnamespace
-    where k.contype = 'c' and n.nspname = $1 and c.relname = $2 and 1 <= all(k.conkey)
+    from unnest($1::text[], $2::text[]) with ordinality w (schema, name, place)
+    join pg_namespace n on n.nspname = w.schema
+    join pg_class c on c.relnamespace = n.oid and c.relname = w.name
+    join pg_constraint k on k.conrelid = c.oid
+    where k.contype = 'c' and 1 <= all(k.conkey)
     order by k.conname";
 
 impl Catalog {
@@ -168,20 +176,19 @@ impl Catalog {
         preset: &Preset,
         replaced: impl Fn(&str) -> bool,
     ) -> Result<Self, Error> {
-        let mut tables: BTreeMap<&str, Table> = BTreeMap::new();
-        let mut routes = Vec::new();
-        for spec in preset.routes.iter().filter(|spec| spec.event == "*" || !replaced(&spec.event))
-        {
-            if !tables.contains_key(spec.table.as_str()) {
-                tables.insert(&spec.table, Table::read(client, &spec.table).await?);
-            }
-            routes.push(tables[spec.table.as_str()].bind(spec).map_err(|problem| {
+        let taken = |spec: &&RouteSpec| spec.event == "*" || !replaced(&spec.event);
+        let specs: Vec<&RouteSpec> = preset.routes.iter().filter(taken).collect();
+        let names: BTreeSet<&str> = specs.iter().map(|spec| spec.table.as_str()).collect();
+        let tables = Table::read(client, names).await?;
+        let bind = |spec: &&RouteSpec| {
+            tables[spec.table.as_str()].bind(spec).map_err(|problem| {
                 Error::schema(format!(
                     "preset {:?}, route {:?} to table {}: {problem}",
                     preset.stream.name, spec.event, spec.table
                 ))
-            })?);
-        }
+            })
+        };
+        let mut routes = specs.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         for child in 0..routes.len() {
             if let Some(parent) = aligned_parent(&routes[child], &routes)? {
                 routes[child].parent = Some(parent);
@@ -201,55 +208,71 @@ impl Catalog {
     }
 }
 
+impl TableColumn {
+    fn of(row: &Row) -> (String, Self) {
+        let column = Self {
+            kind: Kind::of(row.get("base_type"), row.get("modifier"), row.get("is_enum")),
+            sql_type: row.get("sql_type"),
+            not_null: row.get("attnotnull"),
+            has_default: row.get("atthasdef") || row.get("fills_itself"),
+            generated: row.get("generated"),
+            may_insert: row.get("may_insert"),
+            may_update: row.get("may_update"),
+            may_select: row.get("may_select"),
+        };
+        (row.get(1), column)
+    }
+}
+
+impl ForeignKey {
+    fn of(row: &Row) -> Self {
+        Self { columns: row.get(1), table: row.get(2), references: row.get(3) }
+    }
+}
+
+impl Check {
+    fn of(row: &Row) -> Self {
+        Self { name: row.get(1), expression: row.get(2), columns: row.get(3) }
+    }
+}
+
 impl Table {
-    async fn read(client: &Client, name: &str) -> Result<Self, Error> {
-        let (schema, table) = split_table(name)
-            .ok_or_else(|| Error::config(format!("table {name:?} has no schema")))?;
-        let doing = format!("cannot read the catalog for table {name}");
-        let failed = |error| Error::database(&doing, error);
-        let columns = client.query(COLUMNS, &[&schema, &table]).await.map_err(failed)?;
-        if columns.is_empty() {
-            return Err(Error::schema(format!(
-                "table {name} does not exist; run `python -m sse_stream migrate` with its preset or create it"
-            )));
+    /// Reads what is known of these tables, all of which must be there.
+    async fn read<'n>(
+        client: &Client,
+        names: BTreeSet<&'n str>,
+    ) -> Result<BTreeMap<&'n str, Self>, Error> {
+        let no_schema = |name| Error::config(format!("table {name:?} has no schema"));
+        let parts = names.iter().map(|name| split_table(name).ok_or_else(|| no_schema(name)));
+        let (schemas, tables): (Vec<&str>, Vec<&str>) =
+            parts.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let ask = |sql| {
+            let params: [(&(dyn ToSql + Sync), Type); 2] =
+                [(&schemas, Type::TEXT_ARRAY), (&tables, Type::TEXT_ARRAY)];
+            async move { client.query_typed(sql, &params).await }
+        };
+        let (columns, unique, foreign_keys, checks) =
+            try_join4(ask(COLUMNS), ask(UNIQUE), ask(FOREIGN_KEYS), ask(CHECKS)).await.map_err(
+                |error| Error::database("cannot read the catalog for the preset's tables", error),
+            )?;
+        let mut read = BTreeMap::new();
+        for (place, name) in (1..).zip(names) {
+            let of_table = |row: &&Row| row.get::<_, i64>(0) == place;
+            if !columns.iter().any(|row| of_table(&row)) {
+                return Err(Error::schema(format!(
+                    "table {name} does not exist; run `python -m sse_stream migrate` with its preset or create it"
+                )));
+            }
+            let table = Self {
+                takes_copy: columns.iter().filter(of_table).all(|row| row.get("takes_copy")),
+                columns: columns.iter().filter(of_table).map(TableColumn::of).collect(),
+                unique: unique.iter().filter(of_table).map(|row| row.get(1)).collect(),
+                foreign_keys: foreign_keys.iter().filter(of_table).map(ForeignKey::of).collect(),
+                checks: checks.iter().filter(of_table).map(Check::of).collect(),
+            };
+            read.insert(name, table);
         }
-        let takes_copy = columns[0].get("takes_copy");
-        let columns = columns
-            .iter()
-            .map(|row| {
-                let column = TableColumn {
-                    kind: Kind::of(row.get("base_type"), row.get("modifier"), row.get("is_enum")),
-                    sql_type: row.get("sql_type"),
-                    not_null: row.get("attnotnull"),
-                    has_default: row.get("atthasdef") || row.get("fills_itself"),
-                    generated: row.get("generated"),
-                    may_insert: row.get("may_insert"),
-                    may_update: row.get("may_update"),
-                    may_select: row.get("may_select"),
-                };
-                (row.get(0), column)
-            })
-            .collect();
-        let unique = client.query(UNIQUE, &[&schema, &table]).await.map_err(failed)?;
-        let foreign_keys = client.query(FOREIGN_KEYS, &[&schema, &table]).await.map_err(failed)?;
-        let checks = client.query(CHECKS, &[&schema, &table]).await.map_err(failed)?;
-        Ok(Self {
-            takes_copy,
-            checks: checks
-                .iter()
-                .map(|row| Check { name: row.get(0), expression: row.get(1), columns: row.get(2) })
-                .collect(),
-            columns,
-            unique: unique.iter().map(|row| row.get(0)).collect(),
-            foreign_keys: foreign_keys
-                .iter()
-                .map(|row| ForeignKey {
-                    columns: row.get(0),
-                    table: row.get(1),
-                    references: row.get(2),
-                })
-                .collect(),
-        })
+        Ok(read)
     }
 
     fn bind(&self, spec: &RouteSpec) -> Result<Route, String> {

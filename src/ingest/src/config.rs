@@ -49,6 +49,13 @@ pub struct RunConfig {
     pub run: RunIdentity,
 }
 
+impl RunConfig {
+    /// The name under which the offset is kept.
+    pub(crate) fn stream(&self) -> &str {
+        self.stream.as_deref().unwrap_or(&self.preset.stream.name)
+    }
+}
+
 /// How events are fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceKind {

@@ -18,6 +18,11 @@ use tls::{Mode, Tls};
 /// From the first packet to the end of the login, where the connection names no time of its own.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The server notices a dead peer in seconds and gives its locks back.
+const WRITING: &str = "
+    set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3;
+    set timezone = 'UTC'; set client_min_messages = warning";
+
 /// Where and how to reach the database. Its `Debug` shows no password.
 #[derive(Clone)]
 pub struct DatabaseConfig {
@@ -160,6 +165,14 @@ impl DatabaseConfig {
         }
         // The first attempt is the one that was wanted: its error says more.
         Err(refused.map_or_else(|| Error::config("no way to connect"), |error| self.failure(error)))
+    }
+
+    /// Opens a session that writes streams.
+    pub(crate) async fn connect_to_write(&self) -> Result<Session, Error> {
+        let session = self.connect().await?;
+        let set_up = session.client.batch_execute(WRITING).await;
+        set_up.map_err(|error| Error::database("cannot set up the session", error))?;
+        Ok(session)
     }
 
     /// One attempt. The outer error is ours (files), the inner one the server's or the network's.

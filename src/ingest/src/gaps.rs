@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::batch::{Batch, Gap};
 use crate::dead_letters::Address;
@@ -91,8 +92,15 @@ impl OpenGaps {
         (stream, shard): Key<'_>,
         epoch: &str,
     ) -> Result<Self, Error> {
+        let most = MOST as i64;
+        let params: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&stream, Type::TEXT),
+            (&shard, Type::INT4),
+            (&epoch, Type::TEXT),
+            (&most, Type::INT8),
+        ];
         let rows = client
-            .query(OPEN, &[&stream, &shard, &epoch, &(MOST as i64)])
+            .query_typed(OPEN, &params)
             .await
             .map_err(|error| Error::database("cannot read sse_stream.gaps", error))?;
         if rows.len() == MOST {

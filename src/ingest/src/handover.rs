@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 
 use crate::catalog::{Catalog, Route, Source};
 use crate::config::{BadEvents, RunConfig, Stop};
@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::mirror::{self, Start};
 use crate::preset::Mode;
+use crate::settle::read_catalog;
 use crate::store::{Shared, Store};
 
 /// Waits for the stream, decides where to start and takes it, for all writers that the run can
@@ -19,20 +20,28 @@ pub(crate) async fn open(
     host: &Arc<dyn Host>,
     stop: &Stop,
 ) -> Result<Option<Vec<Store>>, Error> {
-    let first = (0, Shared::default());
-    let Some(mut store) = Store::open(config, host.clone(), stop, first).await? else {
-        return Ok(None);
-    };
-    let shown = ask(host, "read the offset mirror", |host| host.read_mirror()).await?;
-    let stored = store.stored().await?;
-    let start = mirror::decide(stored.as_ref(), shown.as_deref())?;
-    let writers = writers(config, store.catalog(), &**host);
-    let others = (1..writers).map(|writer| {
-        let place = (writer, store.shared());
-        Store::open(config, host.clone(), stop, place)
+    // All at once, as far as is known before the tables are; a run that cannot have all its sessions
+    // has not begun.
+    let most = if config.preset.stream.split.is_some() { config.writers.max(1) } else { 1 };
+    let mut sessions = try_join_all((0..most).map(|_| config.database.connect_to_write())).await?;
+    let catalog = read_catalog(&sessions[0].client, &config.preset, &**host).await?;
+    let writers = writers(config, &catalog, &**host);
+    sessions.truncate(writers as usize);
+    let (catalog, shared) = (Arc::new(catalog), Shared::default());
+    let stores = (0..).zip(sessions).map(|(writer, session)| {
+        let place = (writer, catalog.clone(), shared.clone());
+        Store::open(session, config, host.clone(), place)
     });
-    // A run that cannot have all its sessions has not begun.
-    let mut others = try_join_all(others).await?;
+    let mut stores = try_join_all(stores).await?;
+    let (store, others) = stores.split_at_mut(1);
+    let store = &mut store[0];
+    // Ready before it waits: the stream goes on as soon as the run before has ended.
+    if !store.wait_for_lock(config, stop).await? {
+        return Ok(None);
+    }
+    let shown = ask(host, "read the offset mirror", |host| host.read_mirror());
+    let (shown, stored) = try_join(shown, store.stored()).await?;
+    let start = mirror::decide(stored.as_ref(), shown.as_deref())?;
     store.take(&config.run, writers, &start).await?;
     if let Start::Seek { from, to } = start {
         tracing::warn!("the offset mirror was changed by hand: moving from offset {from} to {to}");
@@ -44,11 +53,11 @@ pub(crate) async fn open(
         offset.position,
         offset.epoch.as_deref().unwrap_or("(not known yet)")
     );
-    for other in others.iter_mut().flatten() {
+    for other in others {
         let (_, fence) = store.fence();
         other.stand(store.offset().clone(), fence);
     }
-    Ok(std::iter::once(Some(store)).chain(others).collect())
+    Ok(Some(stores))
 }
 
 /// How many sessions may write the stream at once. Where events depend on each other beyond what

@@ -1,6 +1,7 @@
 //! The books beside the offset: runs and epochs, and what is kept of them.
 
 use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::config::RunIdentity;
 use crate::connect::DatabaseConfig;
@@ -72,23 +73,18 @@ pub(crate) async fn begin_run(
     key: Key<'_>,
     run: &RunIdentity,
 ) -> Result<i64, Error> {
-    let row = client
-        .query_one(
-            BEGIN_RUN,
-            &[
-                &key.0,
-                &key.1,
-                &run.dag_id,
-                &run.task_id,
-                &run.run_id,
-                &run.map_index,
-                &run.try_number,
-                &run.log_url,
-            ],
-        )
-        .await
-        .map_err(|error| Error::database("cannot write sse_stream.runs", error))?;
-    Ok(row.get(0))
+    let params: [(&(dyn ToSql + Sync), Type); 8] = [
+        (&key.0, Type::TEXT),
+        (&key.1, Type::INT4),
+        (&run.dag_id, Type::TEXT),
+        (&run.task_id, Type::TEXT),
+        (&run.run_id, Type::TEXT),
+        (&run.map_index, Type::INT4),
+        (&run.try_number, Type::INT4),
+        (&run.log_url, Type::TEXT),
+    ];
+    let row = client.query_typed_one(BEGIN_RUN, &params).await;
+    Ok(row.map_err(|error| Error::database("cannot write sse_stream.runs", error))?.get(0))
 }
 
 /// What a line tells of work beside the runs.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures_util::future::try_join;
 use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Event, Fate, Missing, Row};
@@ -147,13 +148,13 @@ impl Lander {
         host: Arc<dyn Host>,
     ) -> Result<Self, Error> {
         let failed = |error| Error::database("cannot ask for the rights of this login", error);
-        let row = client.query_one(MAY_STAGE, &[]).await.map_err(failed)?;
+        let may_stage = async { client.query_typed_one(MAY_STAGE, &[]).await.map_err(failed) };
+        let (row, direct) = try_join(may_stage, direct::prepare(&client, &catalog)).await?;
         if !row.get::<_, bool>(0) {
             return Err(Error::schema(
                 "this login may not create temporary tables, in which rows are compared; grant temporary on the database to it",
             ));
         }
-        let direct = direct::prepare(&client, &catalog).await?;
         let (routes, staged) = (Vec::new(), BTreeSet::new());
         Ok(Self { client, host, catalog, direct, routes, staged })
     }

@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::intake::Intake;
 use crate::recovery;
 use crate::settle::Committed;
-use crate::store::{Shared, Store};
+use crate::store::Store;
 
 /// How long the database may take for one commit before its session is taken for dead, and after
 /// what time the log says that it is slow.
@@ -70,6 +70,8 @@ pub(crate) struct Lanes {
     jobs: JoinSet<Done>,
     /// Missed events are being landed.
     repairing: bool,
+    /// The waiting events are being looked at.
+    revisiting: bool,
     ledger: Arc<Ledger>,
 }
 
@@ -108,6 +110,7 @@ impl Lanes {
             lanes: stores.into_iter().map(lane).collect(),
             jobs: JoinSet::new(),
             repairing: false,
+            revisiting: false,
             ledger,
             started: now,
             max_bytes,
@@ -170,6 +173,9 @@ impl Lanes {
     /// to commit. True if it was noted that the source was heard.
     pub(crate) fn start_due(&mut self, intake: &Intake, heard: bool) -> bool {
         let mut told = false;
+        if self.revisiting {
+            return told;
+        }
         for writer in 0..self.lanes.len() {
             let (lane, batch) = (&self.lanes[writer], &self.filling[writer]);
             if lane.store.is_none() {
@@ -193,6 +199,9 @@ impl Lanes {
 
     /// When [`Lanes::start_due`] should be asked again, whatever else happens.
     pub(crate) fn next_due(&self, intake: &Intake) -> Option<Instant> {
+        if self.revisiting {
+            return None;
+        }
         let free = self.lanes.iter().filter(|lane| lane.store.is_some());
         let due = free.filter_map(|lane| match lane.due_at(self.config.batch.linger) {
             Some(at) => Some(at),
@@ -212,6 +221,9 @@ impl Lanes {
     }
 
     fn start_commit(&mut self, writer: usize, intake: &Intake) {
+        if self.revisiting {
+            return;
+        }
         let lane = &mut self.lanes[writer];
         let Some(mut store) = lane.store.take() else { return };
         let filling = &mut self.filling[writer];
@@ -241,9 +253,11 @@ impl Lanes {
         });
     }
 
-    /// Looks at the waiting events. The first writer must be free.
+    /// Looks at the waiting events. No writer may be busy, and none begins until it is done: a parent
+    /// that another one is just landing would be missed by both.
     pub(crate) fn start_revisit(&mut self) {
         let Some(mut store) = self.lanes[0].store.take() else { return };
+        self.revisiting = true;
         let (max_wait, routes) = (self.config.max_wait, self.filling[0].rows.len());
         self.spawn(0, Work::Revisit, async move {
             let result = store.revisit(max_wait).await.map(Some);
@@ -269,8 +283,7 @@ impl Lanes {
         error: Error,
     ) {
         tracing::warn!("{error}; connecting to the database again");
-        // The tables may have changed meanwhile.
-        let (footing, shared) = (store.footing(), Shared { catalog: None, ..store.shared() });
+        let (footing, shared) = (store.footing(), store.shared());
         drop(store);
         let (config, host, stop) = (self.config.clone(), self.host.clone(), self.stop.clone());
         let until = match self.config.limits.timeout {
@@ -318,8 +331,10 @@ impl Lanes {
     pub(crate) fn put_back(&mut self, mut done: Done) -> Option<Done> {
         let lane = &mut self.lanes[done.writer];
         lane.written_at = Instant::now();
-        if done.work == Work::Repair {
-            self.repairing = false;
+        match done.work {
+            Work::Repair => self.repairing = false,
+            Work::Revisit => self.revisiting = false,
+            Work::Commit | Work::Touch => {}
         }
         if let Err(error) = &done.result {
             if error.is_transient() && self.stop.is_set() {
@@ -333,6 +348,7 @@ impl Lanes {
                     return None;
                 };
                 self.repairing |= work == Work::Repair;
+                self.revisiting |= work == Work::Revisit;
                 self.start_recovery(writer, work, store, batch, error);
                 return None;
             }

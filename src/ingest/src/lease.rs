@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 
 use crate::config::{RunConfig, Stop};
 use crate::error::{Error, ErrorKind};
@@ -64,7 +65,7 @@ pub(crate) async fn wait_for_lock(
 pub(crate) async fn try_lock(client: &Client, stream: &str, shard: i32) -> Result<bool, Error> {
     let name = format!("sse_stream/{stream}/{shard}");
     let row = client
-        .query_one(TRY_LOCK, &[&name])
+        .query_typed_one(TRY_LOCK, &[(&name, Type::TEXT)])
         .await
         .map_err(|error| Error::database("cannot lock the stream", error))?;
     Ok(row.get(0))

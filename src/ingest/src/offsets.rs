@@ -1,6 +1,8 @@
 //! The rows of a stream in `sse_stream.offsets`, one for each of its writers: read as one, taken
 //! together at the start of a run, and moved together to another history.
 
+use futures_util::future::try_join;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use crate::error::Error;
@@ -15,6 +17,9 @@ pub(crate) struct Offset {
     pub(crate) mirrored: Option<i64>,
     pub(crate) previously_mirrored: Option<i64>,
 }
+
+/// A parameter with its type, for statements that are said once: they cost one trip.
+type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A stream and its shard.
 pub(crate) type Key<'a> = (&'a str, i32);
@@ -80,13 +85,15 @@ pub(crate) async fn read(
     client: &Client,
     (stream, shard): Key<'_>,
 ) -> Result<Option<Offset>, Error> {
-    let row = client.query_opt(STREAM, &[&stream, &shard]).await.map_err(failed)?;
+    let key: [Param<'_>; 2] = [(&stream, Type::TEXT), (&shard, Type::INT4)];
+    let row = client.query_typed_opt(STREAM, &key).await.map_err(failed)?;
     Ok(row.as_ref().map(Offset::of))
 }
 
 /// Locks the rows, in the present transaction, and returns the highest fence.
 pub(crate) async fn lock(client: &Client, (stream, shard): Key<'_>) -> Result<Option<i64>, Error> {
-    let rows = client.query(LOCK, &[&stream, &shard]).await.map_err(failed)?;
+    let key: [Param<'_>; 2] = [(&stream, Type::TEXT), (&shard, Type::INT4)];
+    let rows = client.query_typed(LOCK, &key).await.map_err(failed)?;
     Ok(rows.iter().map(|row| row.get(0)).max())
 }
 
@@ -98,26 +105,22 @@ pub(crate) async fn write(
     offset: &Offset,
     (owner, fence): (&str, i64),
 ) -> Result<(), Error> {
-    client
-        .execute(
-            TAKE,
-            &[
-                &stream,
-                &shard,
-                &writers,
-                &offset.epoch,
-                &offset.position,
-                &offset.high_water,
-                &offset.highest,
-                &offset.mirrored,
-                &offset.previously_mirrored,
-                &owner,
-                &fence,
-            ],
-        )
+    let numbers: [Param<'_>; 11] = [
+        (&stream, Type::TEXT),
+        (&shard, Type::INT4),
+        (&writers, Type::INT4),
+        (&offset.epoch, Type::TEXT),
+        (&offset.position, Type::INT8),
+        (&offset.high_water, Type::INT8),
+        (&offset.highest, Type::INT8),
+        (&offset.mirrored, Type::INT8),
+        (&offset.previously_mirrored, Type::INT8),
+        (&owner, Type::TEXT),
+        (&fence, Type::INT8),
+    ];
+    try_join(client.execute_typed(TAKE, &numbers), client.execute_typed(DISMISS, &numbers[..3]))
         .await
         .map_err(failed)?;
-    client.execute(DISMISS, &[&stream, &shard, &writers]).await.map_err(failed)?;
     Ok(())
 }
 

@@ -64,7 +64,7 @@ async fn overdue(stop: &Stop) {
 
 fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
     Report {
-        stream: config.stream.clone().unwrap_or_else(|| config.preset.stream.name.clone()),
+        stream: config.stream().to_owned(),
         events_processed: 0,
         rows: Default::default(),
         duplicates: 0,
@@ -219,17 +219,22 @@ impl Pipeline {
     /// Starts what is due: a look at the waiting events, missed events, commits, or notes in the
     /// books that the source was heard.
     fn start_jobs(&mut self) {
-        if self.lanes.is_lead_free() {
-            if self.revisit_at <= Instant::now() {
+        if self.wants_revisit() {
+            if !self.lanes.is_busy() {
                 self.revisit_at = Instant::now() + REVISIT_EVERY;
                 self.lanes.start_revisit();
-            } else {
-                self.start_repair();
             }
+            return;
         }
+        self.start_repair();
         if self.lanes.start_due(&self.intake, self.heard) {
             self.heard = false;
         }
+    }
+
+    /// Whether the waiting events are to be looked at, for which all writers come to a rest.
+    fn wants_revisit(&self) -> bool {
+        self.revisit_at <= Instant::now()
     }
 
     /// Hands missed events to the store, if some have been fetched. One page at a time: the next
@@ -330,7 +335,7 @@ impl Pipeline {
         let limits = &self.config.limits;
         [
             Some(self.progress.due_at()),
-            self.lanes.next_due(&self.intake),
+            self.lanes.next_due(&self.intake).filter(|_| !self.wants_revisit()),
             limits.timeout.map(|timeout| self.started + timeout),
             limits.idle_timeout.map(|idle| self.last_event_at + idle),
         ]

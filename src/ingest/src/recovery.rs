@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::config::{RunConfig, Stop};
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
+use crate::settle::read_catalog;
 use crate::store::{Footing, Shared, Store};
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -50,10 +51,14 @@ async fn reopen(
     footing: &Footing,
     shared: &Shared,
 ) -> Result<Option<Store>, Error> {
-    let place = (footing.writer, shared.clone());
-    let Some(mut store) = Store::open(config, host.clone(), stop, place).await? else {
+    let session = config.database.connect_to_write().await?;
+    // The tables may have changed meanwhile.
+    let catalog = Arc::new(read_catalog(&session.client, &config.preset, &**host).await?);
+    let place = (footing.writer, catalog, shared.clone());
+    let mut store = Store::open(session, config, host.clone(), place).await?;
+    if footing.writer == 0 && !store.wait_for_lock(config, stop).await? {
         return Ok(None);
-    };
+    }
     store.retake(footing, &config.run.owner).await?;
     Ok(Some(store))
 }

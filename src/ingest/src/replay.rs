@@ -21,7 +21,6 @@ use crate::host::Host;
 use crate::land::Past;
 use crate::preset::Preset;
 use crate::settle::{Settler, read_catalog};
-use crate::store::SESSION;
 
 /// What to replay, and who asks.
 pub struct Replay {
@@ -112,12 +111,8 @@ pub async fn replay(
     stop: &Stop,
 ) -> Result<Replayed, Error> {
     let stream = asked.stream.as_deref().unwrap_or(&asked.preset.stream.name);
-    let session = database.connect().await?;
+    let session = database.connect_to_write().await?;
     let client = session.client.clone();
-    client
-        .batch_execute(SESSION)
-        .await
-        .map_err(|error| Error::database("cannot set up the session", error))?;
     let key = (stream, asked.shard, asked.run.run_id.as_str());
     let catalog = Arc::new(read_catalog(&client, &asked.preset, &*host).await?);
     let settler =

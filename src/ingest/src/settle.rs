@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use futures_util::TryFutureExt;
+use futures_util::future::try_join4;
 use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Fate};
@@ -74,17 +76,22 @@ impl Settler {
         (stream, shard, run_id): (&str, i32, &str),
         waiting: Arc<AtomicI64>,
     ) -> Result<Self, Error> {
-        let lander = Lander::prepare(client.clone(), catalog.clone(), host.clone()).await?;
+        let failed = |error| Error::database("cannot use the books in schema sse_stream", error);
+        let (lander, bury, room, count) = try_join4(
+            Lander::prepare(client.clone(), catalog.clone(), host.clone()),
+            client.prepare(BURY).map_err(failed),
+            WaitingRoom::prepare(&client),
+            waiting::count(&client, stream, shard),
+        )
+        .await?;
+        waiting.fetch_max(count, Ordering::SeqCst);
         let updated = catalog.routes.iter().filter(|route| route.mode == Mode::Update);
         let updated = updated.map(|route| &route.table);
         let referenced = catalog.routes.iter().filter_map(|route| route.parent.as_ref());
         let parents = referenced.map(|parent| &parent.table).chain(updated).cloned().collect();
-        let failed = |error| Error::database("cannot use the books in schema sse_stream", error);
-        let count = waiting::count(&client, stream, shard).await?;
-        waiting.fetch_max(count, Ordering::SeqCst);
         Ok(Self {
-            bury: client.prepare(BURY).await.map_err(failed)?,
-            room: WaitingRoom::prepare(&client).await?,
+            bury,
+            room,
             waiting,
             late: Decoder::late(&catalog),
             lander,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use futures_util::future::{join, join3};
+use futures_util::TryFutureExt;
+use futures_util::future::{join, join3, try_join, try_join3};
 use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Fate};
@@ -21,7 +22,7 @@ use crate::lease::wait_for_lock;
 use crate::mirror::Start;
 use crate::offsets::{self, Key, Offset};
 use crate::report::Report;
-use crate::settle::{Committed, Settler, read_catalog};
+use crate::settle::{Committed, Settler};
 use crate::waiting::Page;
 
 /// What a new session must know of the lost one.
@@ -39,8 +40,6 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     /// How many events wait, as far as this run knows.
     pub(crate) waiting: Arc<AtomicI64>,
-    /// What the first writer read of the tables, for those that begin with it.
-    pub(crate) catalog: Option<Arc<Catalog>>,
 }
 
 /// One writer of the stream, which is held.
@@ -115,49 +114,28 @@ const MIRROR: &str = "
     update sse_stream.offsets
     set previously_mirrored = mirrored, mirrored = $5, updated_at = now()
     where stream = $1 and shard = $2 and writer = $3 and fence = $4";
-/// The server notices a dead peer in seconds and gives its locks back; constraints that were
-/// declared deferred are checked where their row can still be told.
-pub(crate) const SESSION: &str = "
-    set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3;
-    set timezone = 'UTC'; set client_min_messages = warning";
-
 impl Store {
-    /// Connects, binds the routes to the real tables and waits for the stream's lock (writer 0). The
-    /// offset is not touched yet: [`Store::take`] does that, once the caller knows where to start.
-    /// `None` when `stop` was set while waiting.
+    /// Gets a session ready to write the stream: the offset is not touched yet, [`Store::take`] does
+    /// that, once the caller knows where to start.
     pub(crate) async fn open(
+        session: Session,
         config: &RunConfig,
         host: Arc<dyn Host>,
-        stop: &Stop,
-        (writer, mut shared): (i32, Shared),
-    ) -> Result<Option<Self>, Error> {
-        let stream = config.stream.clone().unwrap_or_else(|| config.preset.stream.name.clone());
-        let session = config.database.connect().await?;
+        (writer, catalog, shared): (i32, Arc<Catalog>, Shared),
+    ) -> Result<Self, Error> {
+        let stream = config.stream().to_owned();
         let client = &session.client;
-        client
-            .batch_execute(SESSION)
-            .await
-            .map_err(|error| Error::database("cannot set up the session", error))?;
         let key = (stream.as_str(), config.shard, config.run.run_id.as_str());
-        let catalog = match &shared.catalog {
-            Some(catalog) => catalog.clone(),
-            None => Arc::new(read_catalog(client, &config.preset, &*host).await?),
-        };
-        shared.catalog = Some(catalog.clone());
         let waiting = shared.waiting.clone();
-        let settler = Settler::prepare(client.clone(), catalog, host, key, waiting).await?;
-        let doing = "cannot use the books in schema sse_stream";
-        let failed = |error| Error::database(doing, error);
-        let statements = Statements {
-            hold: client.prepare(HOLD).await.map_err(failed)?,
-            advance: client.prepare(ADVANCE).await.map_err(failed)?,
-            touch: client.prepare(TOUCH).await.map_err(failed)?,
-        };
-        // Ready before it waits: the stream goes on as soon as the run before has ended.
-        if writer == 0 && !wait_for_lock(client, &stream, config, stop).await? {
-            return Ok(None);
-        }
-        Ok(Some(Self {
+        let failed = |error| Error::database("cannot use the books in schema sse_stream", error);
+        let statements =
+            try_join3(client.prepare(HOLD), client.prepare(ADVANCE), client.prepare(TOUCH));
+        let (settler, (hold, advance, touch)) = try_join(
+            Settler::prepare(client.clone(), catalog, host, key, waiting),
+            statements.map_err(failed),
+        )
+        .await?;
+        Ok(Self {
             settler,
             stream,
             shard: config.shard,
@@ -167,10 +145,20 @@ impl Store {
             offset: Offset::default(),
             shared,
             detour: Detour::default(),
-            statements,
+            statements: Statements { hold, advance, touch },
             history_id: None,
             session,
-        }))
+        })
+    }
+
+    /// Waits for the stream's lock, which lives with the first writer's session. False when `stop` was
+    /// set while waiting.
+    pub(crate) async fn wait_for_lock(
+        &self,
+        config: &RunConfig,
+        stop: &Stop,
+    ) -> Result<bool, Error> {
+        wait_for_lock(self.client(), &self.stream, config, stop).await
     }
 
     fn client(&self) -> &Client {
@@ -264,9 +252,15 @@ impl Store {
         writers: i32,
         start: &Start,
     ) -> Result<(), Error> {
-        self.client().batch_execute("begin").await.map_err(broke)?;
-        let fence = offsets::lock(self.client(), self.key()).await?.unwrap_or(0) + 1;
-        let mut offset = self.stored().await?.unwrap_or_default();
+        let (begun, locked, stored) = join3(
+            self.client().batch_execute("begin"),
+            offsets::lock(self.client(), self.key()),
+            self.stored(),
+        )
+        .await;
+        begun.map_err(broke)?;
+        let fence = locked?.unwrap_or(0) + 1;
+        let mut offset = stored?.unwrap_or_default();
         match start {
             Start::Stored => {}
             Start::First { position, mirrored } => {
@@ -278,11 +272,15 @@ impl Store {
             }
         }
         let owner = (run.owner.as_str(), fence);
-        offsets::write(self.client(), self.key(), writers, &offset, owner).await?;
-        self.client().batch_execute("commit").await.map_err(broke)?;
+        let written = offsets::write(self.client(), self.key(), writers, &offset, owner);
+        // Where writing fails, there is nothing left to commit.
+        let (written, committed) = join(written, self.client().batch_execute("commit")).await;
+        written?;
+        committed.map_err(broke)?;
         self.stand(offset, fence);
-        self.read_gaps().await?;
-        self.history_id = Some(history::begin_run(self.client(), self.key(), run).await?);
+        let begun = history::begin_run(self.client(), self.key(), run);
+        let ((), history_id) = try_join(self.read_gaps(), begun).await?;
+        self.history_id = Some(history_id);
         Ok(())
     }
 

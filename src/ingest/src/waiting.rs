@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use futures_util::future::try_join;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Fate, Missing};
@@ -102,10 +104,9 @@ fn failed(error: tokio_postgres::Error) -> Error {
 
 impl WaitingRoom {
     pub(crate) async fn prepare(client: &Client) -> Result<Self, Error> {
-        Ok(Self {
-            park: client.prepare(PARK).await.map_err(failed)?,
-            due: client.prepare(DUE).await.map_err(failed)?,
-        })
+        let (park, due) =
+            try_join(client.prepare(PARK), client.prepare(DUE)).await.map_err(failed)?;
+        Ok(Self { park, due })
     }
 
     /// Keeps the batch's waiting events. One that waits already (it was read again) becomes a
@@ -181,7 +182,8 @@ impl WaitingRoom {
 
 /// How many events wait.
 pub(crate) async fn count(client: &Client, stream: &str, shard: i32) -> Result<i64, Error> {
-    Ok(client.query_one(COUNT, &[&stream, &shard]).await.map_err(failed)?.get(0))
+    let row = client.query_typed_one(COUNT, &[(&stream, Type::TEXT), (&shard, Type::INT4)]).await;
+    Ok(row.map_err(failed)?.get(0))
 }
 
 /// All events that wait.

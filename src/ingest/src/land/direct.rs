@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 
 use bytes::{BufMut, BytesMut};
+use futures_util::future::try_join_all;
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Statement};
 
@@ -13,7 +14,7 @@ use super::judge::refusal;
 use super::stage::{self, Fill};
 use super::statements::RouteSql;
 use crate::batch::{Batch, Fate, RouteRows};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Route};
 use crate::error::Error;
 use crate::preset::Mode;
 
@@ -29,8 +30,7 @@ pub(super) struct Straight {
 }
 
 pub(super) async fn prepare(client: &Client, catalog: &Catalog) -> Result<Vec<Straight>, Error> {
-    let mut routes = Vec::with_capacity(catalog.routes.len());
-    for (index, route) in catalog.routes.iter().enumerate() {
+    let route = async |(index, route): (usize, &Route)| {
         let fills = stage::fills_of(index, catalog);
         let sql = RouteSql::new(index, route, &stage::filled_columns(&fills, catalog));
         let statement = match &sql.direct {
@@ -39,9 +39,9 @@ pub(super) async fn prepare(client: &Client, catalog: &Catalog) -> Result<Vec<St
             })?),
             None => None,
         };
-        routes.push(Straight { mode: route.mode, columns: route.columns.len(), statement, fills });
-    }
-    Ok(routes)
+        Ok(Straight { mode: route.mode, columns: route.columns.len(), statement, fills })
+    };
+    try_join_all(catalog.routes.iter().enumerate().map(route)).await
 }
 
 /// Which values travel with which rows.

@@ -179,6 +179,20 @@ async fn a_writer_without_events_does_not_hold_the_stream_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_look_at_waiting_events_does_not_keep_another_writer_from_landing_them() {
+    let db = Db::new().await;
+    let source = Script::serve(true);
+    let (parents, children): (Vec<_>, Vec<_>) =
+        feed(0..300).into_iter().partition(|(event, _)| *event == "order");
+    add(&source, &children);
+    assert_eq!(run(with(&db, &source, 4)).await.unwrap().waiting, 900);
+    add(&source, &parents);
+    // This run begins with that look.
+    assert_eq!(run(with(&db, &source, 4)).await.unwrap().resumed, 900);
+    is_whole(&db, 300).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gaps_are_noted_once_and_repaired_by_whichever_writer_brings_them() {
     let db = Db::new().await;
     let source = Script::serve(true);
