@@ -15,7 +15,7 @@ LOCKED := $(PIP) --require-hashes --no-deps --no-build-isolation
 API := $(CARGO_TARGET_DIR)/release/restaurant-api
 WITH_POSTGRES := $(PY) -m demo.postgres run --
 # Not the examples in Markdown: there a short line is worth more than the formatter's shape.
-PYTHON_CODE := python dags demo bench tests
+PYTHON_CODE := python dags demo bench tests docs/generate.py
 DENY_VERSION := 0.20.2
 DENY_HOME := $(CARGO_TARGET_DIR)/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_HOME)/bin/cargo-deny
@@ -79,7 +79,7 @@ endif
 
 .PHONY: test-python
 test-python: build ## the tests in tests/: unit, integration and end to end
-	$(WITH_POSTGRES) $(PY) -m pytest tests/unit tests/integration tests/e2e
+	$(WITH_POSTGRES) $(PY) -m pytest tests/unit tests/integration tests/docs tests/e2e
 ifneq ($(POSTGRES_15),)
 	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- $(PY) -m pytest tests/integration
 endif
@@ -99,7 +99,7 @@ lint: .venv/.stamp-requirements $(DENY) ## formatting, clippy, ruff, mypy, the w
 	$(PY) -m ruff format --check $(PYTHON_CODE)
 	$(PY) -m ruff check $(PYTHON_CODE)
 	$(PY) -m mypy
-	$(PY) -m mypy --strict --python-version 3.10 demo bench
+	$(PY) -m mypy --strict --python-version 3.10 demo bench docs/generate.py
 	$(PY) tests/walls.py
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 	@echo "not audited here: advisories, whose databases are online; see .github/workflows/audit.yml"
@@ -152,6 +152,15 @@ wheel-release: .wheels/.stamp ## the wheel for this system as it is published, t
 	@.wheels/try/$(BIN)/python -m sse_stream --help >$(RELEASED)/help.txt
 	@ls -l $(RELEASED)/*.whl
 
+.PHONY: docs
+docs: .docs/.stamp-wheel ## the documentation site into .docs/site; a broken link or reference fails
+	@NO_MKDOCS_2_WARNING=1 .docs/bin/python -m mkdocs --quiet build --strict --clean --site-dir .docs/site
+	@echo "open .docs/site/index.html"
+
+.PHONY: docs-serve
+docs-serve: .docs/.stamp-wheel ## the documentation while it is being written, at 127.0.0.1:8001
+	@NO_MKDOCS_2_WARNING=1 .docs/bin/python -m mkdocs serve --dev-addr 127.0.0.1:8001
+
 .PHONY: api
 api: .venv/.stamp-requirements
 	@cargo build --locked --release --package restaurant-api
@@ -165,11 +174,12 @@ lock: ## resolve requirements/*.in anew (needs uv)
 	cd requirements && $(UV_COMPILE) tools.in --output-file tools.txt
 	cd requirements && $(UV_COMPILE) --allow-unsafe bootstrap.in --output-file bootstrap.txt
 	cd requirements && $(UV_COMPILE) bench.in --output-file bench.txt
+	cd requirements && $(UV_COMPILE) docs.in --output-file docs.txt
 	cd requirements && $(UV_COMPILE) wheels.in --output-file wheels.txt
 
 .PHONY: clean
 clean: ## remove what was built: .venv, dist, target (demo-clean removes data)
-	rm -rf .venv .bench .wheels dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .bench .docs .wheels dist .mypy_cache .pytest_cache .ruff_cache
 	cargo clean --quiet
 
 .venv/.stamp-requirements: requirements/bootstrap.txt requirements/airflow-2.11.txt requirements/tools.txt
@@ -205,4 +215,17 @@ WHEELS_BIN := .wheels/env/$(BIN)
 	@"$$(sh demo/prerequisites.sh python)" -m venv --clear .wheels/env
 	@$(WHEELS_BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--require-hashes --no-deps --only-binary :all: -r requirements/wheels.txt
+	@touch $@
+
+.docs/.stamp: requirements/docs.txt
+	@"$$(sh demo/prerequisites.sh python)" -m venv --clear .docs
+	@echo "installing what builds the documentation into .docs"
+	@.docs/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --no-deps --only-binary :all: -r requirements/docs.txt
+	@touch $@
+
+# The commands' help is asked of the commands.
+.docs/.stamp-wheel: .docs/.stamp dist/.stamp-wheel
+	@.docs/bin/python -m pip install --quiet --disable-pip-version-check \
+		--no-index --no-deps --force-reinstall dist/*.whl
 	@touch $@

@@ -24,7 +24,7 @@ _servers = ExitStack()
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start a server if a collected test may need one and none was given."""
-    wants_server = any("integration" in item.path.parts for item in session.items)
+    wants_server = any(item.path.parent.name in ("integration", "docs") for item in session.items)
     given = os.environ.get("TEST_DATABASE_URL")
     if wants_server and not given and not session.config.option.collectonly:
         from demo import postgres
