@@ -42,6 +42,7 @@ mod source;
 mod status;
 mod store;
 mod waiting;
+mod watch;
 
 pub use config::{
     BadEvents, BatchConfig, GapPolicy, Limits, MaxDeadLetters, RunConfig, RunIdentity, SourceKind,
@@ -61,3 +62,4 @@ pub use replay::{Replay, Replayed, replay};
 pub use report::{Report, StopReason};
 pub use reset::{Reset, plan_reset, reset};
 pub use status::status;
+pub use watch::{Position, Seen, Sight, Watch, position, watch};

@@ -130,7 +130,7 @@ impl Source {
 }
 
 /// 410: the source once had what was asked for.
-fn is_gone(error: &Error) -> bool {
+pub(crate) fn is_gone(error: &Error) -> bool {
     let cause =
         std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sse::Error>());
     cause.is_some_and(|cause| cause.kind() == sse::ErrorKind::Status(410))

@@ -1,7 +1,8 @@
 //! The door between Python and the ingest core: settings in as JSON text, a report out.
 //!
 //! A call starts a runtime on a thread of its own and ends it before it returns, so that nothing
-//! outlives a fork. The calling thread releases the GIL, wakes ten times a second for signals,
+//! outlives a fork. Only `watch`, for processes that hold many waits, has a runtime that stays
+//! (`watchers.rs`). The calling thread releases the GIL, wakes ten times a second for signals,
 //! and is the only one that ever runs Python: log records, mirror and processors come to it as
 //! messages.
 
@@ -16,6 +17,8 @@ mod message;
 mod parser;
 mod run;
 mod settings;
+mod watch;
+mod watchers;
 
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
@@ -31,6 +34,8 @@ mod _native {
     use super::parser::Parser;
     #[pymodule_export]
     use super::run::{StopFlag, run};
+    #[pymodule_export]
+    use super::watch::{look, watch};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

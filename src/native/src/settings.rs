@@ -61,11 +61,11 @@ pub(crate) struct Settings {
 }
 
 /// libpq's keywords.
-type Database = BTreeMap<String, String>;
+pub(crate) type Database = BTreeMap<String, String>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Source {
+pub(crate) struct Source {
     url: String,
     #[serde(default)]
     kind: Kind,
@@ -210,7 +210,7 @@ impl Settings {
 }
 
 impl Source {
-    fn into_client(self) -> PyResult<sse::ClientConfig> {
+    pub(crate) fn into_client(self) -> PyResult<sse::ClientConfig> {
         let mut client = sse::ClientConfig::new(self.url);
         client.headers = self.headers.into_iter().collect();
         client.tls = sse::Tls {
@@ -245,7 +245,7 @@ pub(crate) fn database(text: &str) -> PyResult<DatabaseConfig> {
     database_config(&params)
 }
 
-fn database_config(params: &Database) -> PyResult<DatabaseConfig> {
+pub(crate) fn database_config(params: &Database) -> PyResult<DatabaseConfig> {
     DatabaseConfig::from_params(params).map_err(|error| errors::exception(&error))
 }
 

@@ -167,6 +167,28 @@ fn filters_choose_and_keep_the_true_offsets() {
 }
 
 #[test]
+fn shards_share_the_stream_out_by_partition_key() {
+    let server = busy(&[]);
+    server.wait_for(400);
+    let mut all = Vec::new();
+    let mut keys = std::collections::HashMap::new();
+    for shard in 0..5 {
+        let part = server.get(&format!("/stream?since=0&until=400&shard={shard}/5")).events(1000);
+        all.extend(ids(&part));
+        let page = server.json(&format!("/events?limit=300&shard={shard}/5"));
+        for event in page["events"].as_array().unwrap() {
+            let key = event["partition_key"].as_str().unwrap().to_owned();
+            assert_eq!(*keys.entry(key).or_insert(shard), shard);
+        }
+    }
+    all.sort_unstable();
+    assert_eq!(all, (1..=400).collect::<Vec<u64>>());
+    assert_eq!(keys.len(), 12);
+    let both = server.json("/events?shard=1/2&locations=LOC-ON-001");
+    assert_eq!(both["events"], serde_json::json!([]));
+}
+
+#[test]
 fn events_pages_join_without_seam() {
     let server = busy(&[]);
     server.wait_for(250);
@@ -197,6 +219,10 @@ fn wrong_questions_are_refused_by_name() {
         ("/events?types=order", "invalid_parameter", "types"),
         ("/events?types=", "invalid_parameter", "types"),
         ("/events?locations=LOC-ON-013", "invalid_parameter", "locations"),
+        ("/stream?shard=2/2", "invalid_parameter", "shard"),
+        ("/stream?shard=0/13", "invalid_parameter", "shard"),
+        ("/events?shard=+0/2", "invalid_parameter", "shard"),
+        ("/events?shard=0", "invalid_parameter", "shard"),
         ("/stream?since=1.5", "invalid_parameter", "since"),
         ("/stream?until=tomorrow", "invalid_parameter", "until"),
         ("/stream?limit=1", "unknown_parameter", "limit"),

@@ -24,7 +24,7 @@ pub(super) async fn events(
     let since = parameters.offset("since")?.unwrap_or(0);
     let limit = parameters.limit()?;
     let filter = parameters.filter()?;
-    parameters.finish("since, limit, types, locations")?;
+    parameters.finish("since, limit, types, locations, shard")?;
 
     // For all of it at once: to grow a body of megabytes is to copy it. What is not written costs
     // no memory.

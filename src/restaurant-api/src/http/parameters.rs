@@ -116,7 +116,29 @@ impl Parameters {
     pub(super) fn filter(&mut self) -> Result<Filter, Rejection> {
         let types = EventType::ALL.map(EventType::as_str);
         let codes: Vec<_> = sites().iter().map(|site| site.code.as_str()).collect();
-        Ok(Filter { types: self.set("types", &types)?, sites: self.set("locations", &codes)? })
+        let sites = self.set("locations", &codes)? & self.shard(codes.len())?;
+        Ok(Filter { types: self.set("types", &types)?, sites })
+    }
+
+    /// `i/n`: the sites whose place in the list leaves `i` when divided by `n`, so that every
+    /// partition key is in exactly one of `n` shards; all of them if it is not given.
+    fn shard(&mut self, sites: usize) -> Result<u32, Rejection> {
+        let Some(text) = self.take("shard")? else {
+            return Ok(u32::MAX);
+        };
+        let number = |text: &str| text.parse::<usize>().ok().filter(|n| n.to_string() == text);
+        let parts = text.split_once('/').map(|(shard, of)| (number(shard), number(of)));
+        match parts {
+            Some((Some(shard), Some(of))) if shard < of && of <= sites => {
+                Ok((shard..sites).step_by(of).fold(0, |bits, site| bits | 1 << site))
+            }
+            _ => {
+                let message = format!(
+                    "shard is {text:?}; give i/n with i from 0 to n - 1 and n from 1 to {sites}"
+                );
+                Err(Rejection::invalid("shard", message))
+            }
+        }
     }
 
     /// A comma-separated list as a set of bits; everything if it is not given.

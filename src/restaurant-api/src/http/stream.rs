@@ -40,7 +40,7 @@ pub(super) async fn stream(
     let since = parameters.offset("since")?;
     let until = parameters.until()?;
     let filter = parameters.filter()?;
-    parameters.finish("since, types, locations, until")?;
+    parameters.finish("since, types, locations, shard, until")?;
     let start = match headers.get("last-event-id").map(HeaderValue::as_bytes) {
         None | Some(b"") => since,
         Some(id) => Some(offset("Last-Event-ID", &String::from_utf8_lossy(id))?),

@@ -2,8 +2,9 @@
 
 use std::error::Error as StdError;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, ClientConfig as TlsConfig, RootCertStore, crypto::ring};
@@ -25,10 +26,8 @@ pub(super) fn client_config(tls: &Tls, plain: bool, identified: bool) -> Result<
         .map_err(|error| unusable(&error, "this build of the client is unusable"))?;
     let builder = match &tls.ca_file {
         Some(path) => builder.with_root_certificates(authorities(path)?),
-        None => match Verifier::new(provider) {
-            Ok(verifier) => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
-            }
+        None => match system_authorities(provider) {
+            Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
             // A machine without root certificates can still read plain http; https then fails.
             Err(_) if plain => builder.with_root_certificates(RootCertStore::empty()),
             Err(error) => {
@@ -56,6 +55,19 @@ pub(super) fn client_config(tls: &Tls, plain: bool, identified: bool) -> Result<
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// The system's authorities: read once for as long as any client uses them, because they are large
+/// and one process may hold thousands of clients.
+fn system_authorities(provider: Arc<CryptoProvider>) -> Result<Arc<Verifier>, rustls::Error> {
+    static IN_USE: Mutex<Weak<Verifier>> = Mutex::new(Weak::new());
+    let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(verifier) = in_use.upgrade() {
+        return Ok(verifier);
+    }
+    let verifier = Arc::new(Verifier::new(provider)?);
+    *in_use = Arc::downgrade(&verifier);
+    Ok(verifier)
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, String> {
