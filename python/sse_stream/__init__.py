@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .assets import stream_asset
     from .errors import (
         BadEventError,
         ConfigError,
@@ -22,14 +23,20 @@ if TYPE_CHECKING:
         SourceRejectedError,
         SSEStreamError,
     )
+    from .hook import SSEHook
     from .operators import SSEStreamOperator
     from .processors import create_custom_event_processor, event_processor
     from .replay import DeadLetterReplayOperator
     from .sensors import SSEStreamSensor
+    from .triggers import StreamEventTrigger, StreamTrigger
 
 _HOMES = {
     "SSEStreamOperator": "operators",
     "SSEStreamSensor": "sensors",
+    "StreamTrigger": "triggers",
+    "StreamEventTrigger": "triggers",
+    "SSEHook": "hook",
+    "stream_asset": "assets",
     "DeadLetterReplayOperator": "replay",
     "event_processor": "processors",
     "create_custom_event_processor": "processors",
@@ -51,14 +58,18 @@ __all__ = [
     "DeadLetterReplayOperator",
     "OffsetConflictError",
     "ProtocolError",
+    "SSEHook",
     "SSEStreamError",
     "SSEStreamOperator",
     "SSEStreamSensor",
     "SchemaError",
     "SourceError",
     "SourceRejectedError",
+    "StreamEventTrigger",
+    "StreamTrigger",
     "create_custom_event_processor",
     "event_processor",
+    "stream_asset",
 ]
 
 

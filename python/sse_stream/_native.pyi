@@ -1,6 +1,6 @@
 """The engine. Settings are JSON text, so that one plain value crosses the language line."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, final, type_check_only
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "discard_dead_letters",
     "doctor",
     "list_dead_letters",
+    "look",
     "migrate",
     "prune",
     "replay_dead_letters",
@@ -18,6 +19,7 @@ __all__ = [
     "run",
     "show_dead_letter",
     "status",
+    "watch",
 ]
 
 @type_check_only
@@ -76,6 +78,16 @@ def run(
     on the calling thread. Signals are looked at ten times a second: an exception raised by
     a handler stops the run at a committed offset and is raised again.
     """
+
+def watch(config: str) -> Awaitable[dict[str, Any]]:
+    """Wait until a source has what ``config`` asks for, and return what was seen.
+
+    Must be called where an event loop runs. All waits of a process share one thread, which is
+    made at the first. Cancelling the awaitable closes its connection. Nothing is committed.
+    """
+
+def look(config: str, *, seconds: float) -> dict[str, Any] | None:
+    """Wait as :func:`watch` does, but here and at most so many seconds; None if nothing was seen."""
 
 def migrate(
     database: str, owner: str, migrations: list[tuple[int, str, str]]

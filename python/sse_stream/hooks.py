@@ -100,7 +100,7 @@ def airflow_source(conn_id: str, url: str) -> dict[str, Any]:
     conn: Any = get_connection(conn_id)
     where = f"connection {conn_id!r}"
     extras: Mapping[str, Any] = conn.extra_dejson or {}
-    unknown = sorted(set(extras) - {"headers", *_TLS_FILES})
+    unknown = sorted(set(extras) - {"headers", "stream_path", *_TLS_FILES})
     if unknown:
         raise ConfigError(
             f"{where} has unknown extras: {', '.join(unknown)}; "
@@ -116,7 +116,8 @@ def airflow_source(conn_id: str, url: str) -> dict[str, Any]:
     settings = {"url": check_url(address, f"the address of {where}"), "headers": headers}
     for name in _TLS_FILES:
         path = extras.get(name)
-        if path is not None:
+        # An empty field of the connection's form is a field that was not filled in.
+        if path is not None and path != "":
             if not isinstance(path, str):
                 raise ConfigError(f"{name} in the extra of {where} is not the path of a file")
             settings[name] = path

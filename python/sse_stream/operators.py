@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from ._airflow import AirflowFailException, BaseOperator, read_variable, write_variable
 from ._task import engine_log, engine_logger, identity
+from .assets import announce
 from .errors import ConfigError, SSEStreamError
 from .hooks import airflow_database, source_settings
+from .links import DeadLettersLink, StreamStatusLink, make_links
 from .mirror import variable_name
 from .presets import load_preset
 from .probe import check_headers, check_url, safe_url
 from .processors import EventProcessor, processors_by_type, run_processor
+from .triggers import StreamTrigger
+from .waits import Shard, check_event, is_deferrable, look, portable_preset
 
 if TYPE_CHECKING:
     from ._native import CursorPort, StopFlag
@@ -34,6 +38,8 @@ _DERIVED = "derived"
 _MOST_WRITERS = 64
 # About a minute of back-off; then the task fails and Airflow's retries decide.
 _CONNECT_ATTEMPTS = 8
+# How long a deferrable task looks for events itself before it leaves that to the triggerer.
+_LOOK_SECONDS = 1.0
 # Waiting for the previous run is normal; it is given its own time plus this.
 _LEASE_MARGIN_SECONDS = 60.0
 
@@ -85,6 +91,14 @@ class SSEStreamOperator(BaseOperator):
         repaired
     :param lease_timeout_seconds: how long to wait for another run to give up the stream; by
         default the run time plus a minute
+    :param shard: ``i/n``: read only the i-th of n parts, counted from 0, by adding ``shard=i/n`` to
+        the address of a source that offers it; each part has an offset and a Variable of its own,
+        so that ``partial(...).expand(shard=["0/2", "1/2"])`` reads them side by side (templated)
+    :param deferrable: wait in the triggerer, without a worker slot, until events wait behind the
+        committed offset, then run; by default as Airflow's option ``default_deferrable`` says,
+        where there are no ``headers`` (they would be stored with the trigger)
+
+    Assets among ``outlets`` get an event with the run's numbers, see :func:`sse_stream.stream_asset`.
     """
 
     template_fields: Sequence[str] = (
@@ -94,7 +108,9 @@ class SSEStreamOperator(BaseOperator):
         "max_events_per_run",
         "timeout_seconds",
         "backfill_url",
+        "shard",
     )
+    operator_extra_links = (StreamStatusLink(), DeadLettersLink())
     ui_color = "#f3e6d8"
 
     def __init__(
@@ -123,6 +139,8 @@ class SSEStreamOperator(BaseOperator):
         backfill_url: str | None = None,
         gap_policy: str = "warn",
         lease_timeout_seconds: float | None = None,
+        shard: str | None = None,
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -149,6 +167,12 @@ class SSEStreamOperator(BaseOperator):
         self.backfill_url = backfill_url
         self.gap_policy = gap_policy
         self.lease_timeout_seconds = lease_timeout_seconds
+        self.shard = shard
+        self.deferrable = is_deferrable(
+            deferrable, self.task_id, headers=self.headers, is_stream=source_kind == "stream"
+        )
+        self.stream_links: dict[str, str] = {}
+        self._ran: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._stop: StopFlag | None = None
         # What is wrong already is said when the DAG is parsed; templates are checked at start.
         for name in ("max_events_per_run", "timeout_seconds"):
@@ -157,13 +181,31 @@ class SSEStreamOperator(BaseOperator):
         self._check()
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Run the engine and return its report."""
+        """Run the engine and return its report; deferrable, once there is something to read."""
+        if self.deferrable:
+            trigger = self._trigger()
+            if look(trigger.config(), seconds=_LOOK_SECONDS) is None:
+                self.defer(
+                    trigger=trigger,
+                    method_name="execute_complete",
+                    timeout=self.execution_timeout,
+                )
+        return self._run(context)
+
+    def execute_complete(self, context: Any, event: Any) -> dict[str, Any]:
+        """Run the engine on what the trigger saw, and return its report."""
+        check_event(event)
+        return self._run(context)
+
+    def _run(self, context: Any) -> dict[str, Any]:
         from . import _native
 
         try:
             stop = self._stop = _native.StopFlag()
             config = self._config(context)
             variable = self._variable(config["stream"])
+            shard = config["shard"]
+            self.stream_links = make_links(context, stream=config["stream"], shard=shard)
             self.log.info(
                 "stream %r: %s into connection %r",
                 config["stream"],
@@ -192,7 +234,18 @@ class SSEStreamOperator(BaseOperator):
             report["stop_reason"],
             report["position"],
         )
+        self._ran = (report, config)
+        announce(report, context, self.outlets or [], shard=shard)
         return report
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return what Airflow's OpenLineage listener asks for, None if nothing ran here."""
+        from .lineage import run_lineage
+
+        if self._ran is None:
+            return None
+        report, config = self._ran
+        return run_lineage(report, config["source"]["url"], config["database"])
 
     def on_kill(self) -> None:
         """Ask the engine to end at a committed offset."""
@@ -201,19 +254,23 @@ class SSEStreamOperator(BaseOperator):
 
     def _config(self, context: Any) -> dict[str, Any]:
         preset = load_preset(self.preset)
+        shard = Shard.parse(self.shard)
         timeout = self._settings_number("timeout_seconds")
         lease = self.lease_timeout_seconds
         if lease is None:
             lease = (timeout or _LEASE_MARGIN_SECONDS * 4) + _LEASE_MARGIN_SECONDS
         return {
             "source": {
-                **source_settings(self.sse_url, conn_id=self.sse_conn_id, headers=self.headers),
+                **source_settings(
+                    shard.url(self.sse_url), conn_id=self.sse_conn_id, headers=self.headers
+                ),
                 "kind": self.source_kind,
                 "max_attempts": _CONNECT_ATTEMPTS,
             },
             "database": airflow_database(self.postgres_conn_id),
             "preset": preset.toml,
-            "stream": preset.name if self.stream is None else self.stream,
+            "stream": shard.stream(preset.name if self.stream is None else self.stream),
+            "shard": shard.index,
             "max_events": self._settings_number("max_events_per_run"),
             "timeout_seconds": timeout,
             "idle_timeout_seconds": self.idle_timeout_seconds,
@@ -242,10 +299,22 @@ class SSEStreamOperator(BaseOperator):
         share = isinstance(self.max_dead_letters, float)
         return {"max_dead_letter_share" if share else "max_dead_letters": self.max_dead_letters}
 
+    def _trigger(self) -> StreamTrigger:
+        shard, preset = Shard.parse(self.shard), load_preset(self.preset)
+        return StreamTrigger(
+            sse_url=shard.url(self.sse_url),
+            sse_conn_id=self.sse_conn_id,
+            postgres_conn_id=self.postgres_conn_id,
+            stream=shard.stream(preset.name if self.stream is None else self.stream),
+            shard=shard.index,
+            preset=portable_preset(self.preset),
+        )
+
     def _variable(self, stream: str) -> str | None:
+        shard = Shard.parse(self.shard)
         if self.offset_variable != _DERIVED:
-            return self.offset_variable
-        return variable_name(stream)
+            return shard.variable(self.offset_variable)
+        return shard.variable(variable_name(stream.rpartition("/")[0] if shard.of else stream))
 
     def _settings_number(self, name: str) -> float | int | None:
         value = getattr(self, name)

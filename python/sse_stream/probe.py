@@ -22,6 +22,7 @@ __all__ = [
     "UnhealthyError",
     "check_headers",
     "check_url",
+    "connect_stream",
     "derive_health_url",
     "fetch_health",
     "open_stream",
@@ -126,16 +127,31 @@ def open_stream(
         ConfigError: a file of ``tls`` cannot be used.
         UnhealthyError: not 200, not ``text/event-stream``, or no byte in time.
     """
-    with _get(sse_url, headers, tls, "text/event-stream", timeout_seconds) as response:
-        mime = response.headers.get_content_type()
-        if mime != "text/event-stream":
-            raise UnhealthyError(f"{safe_url(sse_url)} sends {mime}, not text/event-stream")
+    with connect_stream(
+        sse_url, headers=headers, tls=tls, timeout_seconds=timeout_seconds
+    ) as response:
         try:
             first = response.read(1)
         except (OSError, HTTPException) as error:
             raise UnhealthyError(f"{safe_url(sse_url)} sent no byte: {_cause(error)}") from error
         if not first:
             raise UnhealthyError(f"{safe_url(sse_url)} closed the stream without a byte")
+
+
+def connect_stream(
+    sse_url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    tls: Mapping[str, str] | None = None,
+    timeout_seconds: float = 10,
+) -> HTTPResponse:
+    """Open the stream and return the response, unread; arguments and errors as ``open_stream``."""
+    response = _get(sse_url, headers, tls, "text/event-stream", timeout_seconds)
+    mime = response.headers.get_content_type()
+    if mime != "text/event-stream":
+        response.close()
+        raise UnhealthyError(f"{safe_url(sse_url)} sends {mime}, not text/event-stream")
+    return response
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -70,22 +70,21 @@ pub struct Position {
     pub epoch: Option<String>,
 }
 
-/// The committed position of a stream; `None` for one that never ran.
+/// The committed position of a stream; one that never ran stands at the beginning.
 pub async fn position(
     database: &DatabaseConfig,
     stream: &str,
     shard: i32,
-) -> Result<Option<Position>, Error> {
+) -> Result<Position, Error> {
     let session = database.connect().await?;
     let row = session
         .client
         .query_opt(POSITION, &[&stream, &shard])
         .await
         .map_err(|error| Error::database("cannot read where the stream stands", error))?;
-    Ok(row.map(|row| Position {
-        last_event_id: row.get::<_, i64>(0).to_string().into_bytes(),
-        epoch: row.get(1),
-    }))
+    let (position, epoch) = row.map_or((0, None), |row| (row.get(0), row.get(1)));
+    let position: i64 = position;
+    Ok(Position { last_event_id: position.to_string().into_bytes(), epoch })
 }
 
 /// Waits until the source has what is waited for, through disconnects and however long it takes.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ingest::{Sight, Watch};
+use ingest::{Preset, Sight, Watch};
 use pyo3::prelude::*;
 use pyo3_async_runtimes::generic::future_into_py;
 use serde::Deserialize;
@@ -17,20 +17,19 @@ use crate::{door, errors};
 #[serde(deny_unknown_fields)]
 struct WatchSettings {
     source: Source,
+    /// TOML text: the stream's conventions.
+    #[serde(default)]
+    preset: Option<String>,
     /// Whose books say from where to look.
     #[serde(default)]
     books: Option<Books>,
-    /// From where to look without books, or where they know no position; none is from now on.
+    /// From where to look without books; none is from now on.
     #[serde(default)]
     last_event_id: Option<String>,
     #[serde(default)]
     events: u64,
     #[serde(default)]
     types: Vec<String>,
-    #[serde(default)]
-    epoch_header: Option<String>,
-    #[serde(default)]
-    epoch: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +53,8 @@ impl Wait {
         let mut source = asked.source.into_client()?;
         source.last_event_id = asked.last_event_id.map(String::into_bytes);
         source.max_attempts = None;
+        let preset = asked.preset.as_deref().map(Preset::parse).transpose();
+        let preset = preset.map_err(|error| errors::exception(&error))?;
         let books = asked.books.map(|books| {
             database_config(&books.database).map(|database| (database, books.stream, books.shard))
         });
@@ -62,8 +63,8 @@ impl Wait {
                 source,
                 events: asked.events,
                 types: asked.types,
-                epoch_header: asked.epoch_header,
-                epoch: asked.epoch,
+                epoch_header: preset.and_then(|preset| preset.stream.epoch_header),
+                epoch: None,
             },
             books: books.transpose()?,
         })
@@ -73,9 +74,7 @@ impl Wait {
         if let Some((database, stream, shard)) = &self.books {
             // A thousand waits that begin at once are no thousand sessions.
             let _permit = permits().acquire_owned().await;
-            if let Some(position) = ingest::position(database, stream, *shard).await? {
-                self.watch.behind(position);
-            }
+            self.watch.behind(ingest::position(database, stream, *shard).await?);
         }
         ingest::watch(self.watch).await
     }
@@ -85,7 +84,7 @@ impl Wait {
 #[pyfunction]
 pub(crate) fn watch<'py>(py: Python<'py>, config: &str) -> PyResult<Bound<'py, PyAny>> {
     let wait = Wait::parse(config)?;
-    Watchers::ready()?;
+    Watchers::ready(py)?;
     future_into_py::<Watchers, _, _>(py, async move {
         match Box::pin(wait.until_seen()).await {
             Ok(sight) => Ok(Answer(as_json(&sight))),

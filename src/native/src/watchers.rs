@@ -10,8 +10,9 @@ use std::mem;
 use std::pin::Pin;
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use pyo3::PyResult;
+use pyo3::prelude::*;
 use pyo3_async_runtimes::TaskLocals;
 use pyo3_async_runtimes::generic::{ContextExt, Runtime};
 use tokio::runtime::{Builder, Handle};
@@ -22,6 +23,8 @@ use tokio::task::JoinHandle;
 const SESSIONS: usize = 4;
 /// Threads for name lookup and for handing results to Python.
 const BLOCKING_THREADS: usize = 8;
+/// Time for what is under way when the interpreter ends.
+const GRACE: Duration = Duration::from_secs(1);
 
 struct Home {
     process: u32,
@@ -38,7 +41,7 @@ pub(crate) struct Watchers;
 
 impl Watchers {
     /// Makes the runtime of this process if there is none.
-    pub(crate) fn ready() -> PyResult<()> {
+    pub(crate) fn ready(py: Python<'_>) -> PyResult<()> {
         let mut home = HOME.lock().unwrap_or_else(PoisonError::into_inner);
         if home.as_ref().is_some_and(|home| home.process == process::id()) {
             return Ok(());
@@ -53,7 +56,21 @@ impl Watchers {
         let old = home.replace(Home { process: process::id(), runtime, permits });
         // The thread of a parent's runtime is not here to be waited for.
         mem::forget(old);
+        py.import("atexit")?.call_method1("register", (wrap_pyfunction!(end_watchers, py)?,))?;
         Ok(())
+    }
+}
+
+/// Ends the runtime before the interpreter does: a thread that came for the GIL after that would
+/// be ended by CPython in the middle of ours, which aborts the process.
+#[pyfunction]
+fn end_watchers(py: Python<'_>) {
+    let home = HOME.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match home {
+        Some(home) if home.process == process::id() => {
+            py.detach(|| home.runtime.shutdown_timeout(GRACE));
+        }
+        inherited => mem::forget(inherited),
     }
 }
 

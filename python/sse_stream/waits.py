@@ -1,0 +1,128 @@
+"""Deferring: what operator and sensor share on the way into the triggerer and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from . import errors
+from ._airflow import AirflowFailException, default_deferrable
+from .errors import ConfigError, SSEStreamError
+from .presets import load_preset
+
+__all__ = ["Shard", "check_event", "is_deferrable", "look", "portable_preset", "preset_text"]
+
+# Each is a task with sessions of its own.
+_MOST = 1024
+
+
+def portable_preset(preset: Any) -> str:
+    """Return a preset as a text that may be stored with a trigger: its name, path or TOML."""
+    return preset if isinstance(preset, str) else str(preset.toml)
+
+
+def preset_text(preset: str) -> str:
+    """Return the TOML text of a portable preset."""
+    return preset if "\n" in preset else load_preset(preset).toml
+
+
+def is_deferrable(
+    asked: bool | None, task_id: str, *, headers: Mapping[str, str], is_stream: bool = True
+) -> bool:
+    """Return whether a task defers: as asked, else as Airflow's configuration says where it can.
+
+    Raises:
+        ConfigError: it was asked for and cannot be.
+    """
+    obstacle = None
+    if headers:
+        obstacle = (
+            "headers would be stored with the trigger; put them into the connection sse_conn_id"
+        )
+    elif not is_stream:
+        obstacle = 'only a stream can be waited for; source_kind is "poll"'
+    if asked is None:
+        return obstacle is None and default_deferrable()
+    if asked and obstacle is not None:
+        raise ConfigError(f"task {task_id!r} cannot be deferrable: {obstacle}")
+    return bool(asked)
+
+
+def check_event(event: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return what a trigger saw.
+
+    Raises:
+        AirflowFailException: an error ended the wait that no retry mends.
+        SSEStreamError: one that may be mended by a retry.
+    """
+    if not event:
+        raise AirflowFailException("the trigger came back without an event")
+    name = event.get("error")
+    if name is None:
+        return event
+    kind = getattr(errors, str(name), SSEStreamError)
+    if kind.transient:
+        raise kind(event.get("message"))
+    raise AirflowFailException(f"{name}: {event.get('message')}")
+
+
+def look(config: str, *, seconds: float) -> dict[str, Any] | None:
+    """Return what a source has now, None if nothing was seen in so many seconds.
+
+    Raises:
+        AirflowFailException: the source refuses us or a setting is wrong.
+        SSEStreamError: the database that holds the offset cannot be reached.
+    """
+    from . import _native
+
+    try:
+        return _native.look(config, seconds=seconds)
+    except SSEStreamError as error:
+        if error.transient:
+            raise
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of ``of`` parts of a stream: an offset of its own, and a parameter in the address."""
+
+    index: int = 0
+    of: int = 0
+
+    @classmethod
+    def parse(cls, text: str | None) -> Shard:
+        """Return the shard that ``i/n`` names, the whole stream for None.
+
+        Raises:
+            ConfigError: it is no shard.
+        """
+        if text is None or text in ("", "None"):
+            return cls()
+        index, slash, of = str(text).partition("/")
+        right = slash and index.isdecimal() and of.isdecimal() and int(index) < int(of) <= _MOST
+        if not right:
+            raise ConfigError(f"shard is {text!r}; give i/n with i from 0 to n - 1")
+        return cls(int(index), int(of))
+
+    def url(self, url: str) -> str:
+        """Return the address of this part: the stream's, with ``shard=i/n`` in its query."""
+        if not self.of:
+            return url
+        parts = urlsplit(url)
+        query = f"{parts.query}&" if parts.query else ""
+        return urlunsplit(parts._replace(query=f"{query}shard={self.index}/{self.of}"))
+
+    def stream(self, stream: str) -> str:
+        """Return the name under which offsets are kept.
+
+        It tells the number of shards: with another number each part holds other events, whose
+        offsets begin anew.
+        """
+        return f"{stream}/{self.of}" if self.of else stream
+
+    def variable(self, variable: str | None) -> str | None:
+        """Return the Variable that mirrors this part's offset."""
+        return f"{variable}_{self.index}_of_{self.of}" if self.of and variable else variable

@@ -1,0 +1,90 @@
+"""Whole DAG runs: the example DAGs with the real generator, PostgreSQL and Airflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from operator_stage import Generator, compare, connection, program
+from schema_database import Database, restaurant_database
+
+pytestmark = pytest.mark.timeout(240)
+
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture
+def generator(tmp_path: Path) -> Iterator[Generator]:
+    """A source with some thousand events of history and nothing new."""
+    generator = Generator(tmp_path)
+    history = ["--data-dir", str(tmp_path / "log")]
+    command = [str(program()), "fill", *history, "--events=3000", "--start=2026-11-20T17:00:00Z"]
+    subprocess.run(command, check=True, capture_output=True)
+    generator.start(*history, "--rate=0.0001")
+    yield generator
+    generator.kill()
+
+
+@pytest.fixture
+def restaurant(monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    with restaurant_database() as dsn:
+        monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_RESTAURANT", connection(dsn))
+        database = Database(dsn)
+        yield database
+        database.close()
+
+
+def _run(dag_id: str, url: str, **environment: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, str(HERE / "run_dag.py"), dag_id],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "SSE_EXAMPLE_URL": url,
+            **environment,
+        },
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    result: dict[str, Any] = json.loads(done.stdout.rpartition("RESULT")[2])
+    return result
+
+
+def test_examples_land_what_one_plain_run_would(
+    airflow_home: Path, generator: Generator, restaurant: Database
+) -> None:
+    url = f"{generator.url}/stream"
+    run = _run("example_sse_deferrable", url)
+    assert run["state"] == "success", run
+    assert restaurant.run("select stream, shard, position from sse_stream.streams") == [
+        ("restaurant", 0, 50)
+    ]
+    (event,) = run["events"]
+    assert (event["first_offset"], event["last_offset"], event["events"]) == (1, 50, 50)
+    assert (event["stream"], event["dead_letters"]) == ("restaurant", 0)
+
+    # The same events again and all others, by three tasks with offsets of their own.
+    run = _run("example_sse_sharded", url)
+    assert run["state"] == "success", run
+    assert set(run["tasks"]) == {"ingest[0]", "ingest[1]", "ingest[2]"}
+    last = generator.health()["last_offset"]
+    positions = restaurant.run(
+        "select shard, position from sse_stream.streams where stream = 'restaurant/3'"
+        " order by shard"
+    )
+    assert [shard for shard, _ in positions] == [0, 1, 2]
+    assert max(position for _, position in positions) == last
+    assert restaurant.one("select count(*) from raw_data.events_raw") == last
+    compared = compare(restaurant, generator)
+    assert not compared.differences, compared.report()
+    assert restaurant.one("select count(*) from sse_stream.gaps") == 0
+    assert restaurant.one("select count(*) from sse_stream.dead_letters") == 0
