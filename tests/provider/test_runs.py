@@ -14,6 +14,8 @@ import pytest
 from operator_stage import Generator, compare, connection, program
 from schema_database import Database, restaurant_database
 
+from sse_stream import SSEStreamOperator
+
 pytestmark = pytest.mark.timeout(240)
 
 HERE = Path(__file__).resolve().parent
@@ -84,6 +86,16 @@ def test_examples_land_what_one_plain_run_would(
     assert [shard for shard, _ in positions] == [0, 1, 2]
     assert max(position for _, position in positions) == last
     assert restaurant.one("select count(*) from raw_data.events_raw") == last
+
+    # The plain run finds every row of every event there, with the same content.
+    plain = SSEStreamOperator(
+        task_id="plain",
+        sse_url=url,
+        max_events_per_run=None,
+        idle_timeout_seconds=1,
+        offset_variable=None,
+    ).execute({})
+    assert (plain["events_processed"], plain["duplicates"]) == (last - 50, last - 50)
     compared = compare(restaurant, generator)
     assert not compared.differences, compared.report()
     assert restaurant.one("select count(*) from sse_stream.gaps") == 0
