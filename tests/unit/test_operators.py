@@ -114,6 +114,7 @@ def test_the_originals_arguments_and_defaults(engine: Engine) -> None:
         "max_events_per_run",
         "timeout_seconds",
         "backfill_url",
+        "shard",
     }
     plain = _operator()
     assert (plain.postgres_conn_id, plain.max_events_per_run, plain.timeout_seconds) == (
