@@ -12,7 +12,7 @@ from ._airflow import BaseHook
 from .errors import ConfigError
 from .get_provider_info import BEHAVIOUR, FIELDS, HOOK_NAME
 from .hooks import airflow_source
-from .probe import UnhealthyError, connect_stream
+from .probe import UnhealthyError, request_stream
 
 __all__ = ["SSEHook"]
 
@@ -92,7 +92,7 @@ def _listen(source: dict[str, Any]) -> str:
     url, headers = source["url"], source["headers"]
     parser, heard = _native.Parser(), _Heard()
     began = time.monotonic()
-    with connect_stream(
+    with request_stream(
         url, headers=headers, tls=source, timeout_seconds=_LISTEN_SECONDS
     ) as stream:
         encoding = stream.headers.get("Content-Encoding", "none")

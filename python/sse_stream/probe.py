@@ -22,10 +22,10 @@ __all__ = [
     "UnhealthyError",
     "check_headers",
     "check_url",
-    "connect_stream",
     "derive_health_url",
     "fetch_health",
     "open_stream",
+    "request_stream",
     "safe_url",
 ]
 
@@ -127,7 +127,7 @@ def open_stream(
         ConfigError: a file of ``tls`` cannot be used.
         UnhealthyError: not 200, not ``text/event-stream``, or no byte in time.
     """
-    with connect_stream(
+    with request_stream(
         sse_url, headers=headers, tls=tls, timeout_seconds=timeout_seconds
     ) as response:
         try:
@@ -138,14 +138,19 @@ def open_stream(
             raise UnhealthyError(f"{safe_url(sse_url)} closed the stream without a byte")
 
 
-def connect_stream(
+def request_stream(
     sse_url: str,
     *,
     headers: Mapping[str, str] | None = None,
     tls: Mapping[str, str] | None = None,
     timeout_seconds: float = 10,
 ) -> HTTPResponse:
-    """Open the stream and return the response, unread; arguments and errors as ``open_stream``."""
+    """Open the stream and return the response, unread; ``tls`` as for the health.
+
+    Raises:
+        ConfigError: a file of ``tls`` cannot be used.
+        UnhealthyError: not 200, or not ``text/event-stream``.
+    """
     response = _get(sse_url, headers, tls, "text/event-stream", timeout_seconds)
     mime = response.headers.get_content_type()
     if mime != "text/event-stream":
