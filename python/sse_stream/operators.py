@@ -17,7 +17,14 @@ from .presets import load_preset
 from .probe import check_headers, check_url, safe_url
 from .processors import EventProcessor, processors_by_type, run_processor
 from .triggers import StreamTrigger
-from .waits import Shard, check_event, is_deferrable, look, portable_preset
+from .waits import (
+    Shard,
+    check_event,
+    is_deferrable,
+    look,
+    no_retry_for_lasting_errors,
+    portable_preset,
+)
 
 if TYPE_CHECKING:
     from ._native import CursorPort, StopFlag
@@ -183,8 +190,10 @@ class SSEStreamOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         """Run the engine and return its report; deferrable, once there is something to read."""
         if self.deferrable:
-            trigger = self._trigger()
-            if look(trigger.config(), seconds=_LOOK_SECONDS) is None:
+            with no_retry_for_lasting_errors():
+                trigger = self._trigger()
+                sight = look(trigger.config(), seconds=_LOOK_SECONDS)
+            if sight is None:
                 self.defer(
                     trigger=trigger,
                     method_name="execute_complete",

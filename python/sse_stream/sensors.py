@@ -21,7 +21,14 @@ from .probe import (
     open_stream,
 )
 from .triggers import StreamTrigger
-from .waits import Shard, check_event, is_deferrable, look, portable_preset
+from .waits import (
+    Shard,
+    check_event,
+    is_deferrable,
+    look,
+    no_retry_for_lasting_errors,
+    portable_preset,
+)
 
 __all__ = ["SSEStreamSensor"]
 
@@ -120,7 +127,8 @@ class SSEStreamSensor(BaseSensorOperator):
         """Look once; True if what is waited for is there."""
         if self._wanted() == 0:
             return self._is_healthy()
-        sight = look(self._trigger().config(), seconds=_seconds(self.timeout_seconds))
+        with no_retry_for_lasting_errors():
+            sight = look(self._trigger().config(), seconds=_seconds(self.timeout_seconds))
         if sight is None:
             self.log.info("fewer than %d events wait", self._wanted())
         return sight is not None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -12,7 +13,15 @@ from ._airflow import AirflowFailException, default_deferrable
 from .errors import ConfigError, SSEStreamError
 from .presets import load_preset
 
-__all__ = ["Shard", "check_event", "is_deferrable", "look", "portable_preset", "preset_text"]
+__all__ = [
+    "Shard",
+    "check_event",
+    "is_deferrable",
+    "look",
+    "no_retry_for_lasting_errors",
+    "portable_preset",
+    "preset_text",
+]
 
 # Each is a task with sessions of its own.
 _MOST = 1024
@@ -68,21 +77,22 @@ def check_event(event: Mapping[str, Any] | None) -> Mapping[str, Any]:
     raise AirflowFailException(f"{name}: {event.get('message')}")
 
 
-def look(config: str, *, seconds: float) -> dict[str, Any] | None:
-    """Return what a source has now, None if nothing was seen in so many seconds.
-
-    Raises:
-        AirflowFailException: the source refuses us or a setting is wrong.
-        SSEStreamError: the database that holds the offset cannot be reached.
-    """
-    from . import _native
-
+@contextmanager
+def no_retry_for_lasting_errors() -> Iterator[None]:
+    """Turn what no retry mends into Airflow's failure without one."""
     try:
-        return _native.look(config, seconds=seconds)
+        yield
     except SSEStreamError as error:
         if error.transient:
             raise
         raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+def look(config: str, *, seconds: float) -> dict[str, Any] | None:
+    """Return what a source has now, None if nothing was seen in so many seconds."""
+    from . import _native
+
+    return _native.look(config, seconds=seconds)
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,15 @@ def test_an_error_of_the_trigger_fails_or_is_retried(engine: dict[str, Any]) -> 
     assert "run" not in engine
 
 
+def test_a_setting_that_is_wrong_fails_without_a_retry(engine: dict[str, Any]) -> None:
+    for task in (
+        _operator(deferrable=True, shard="5/5"),
+        SSEStreamSensor(task_id="s", sse_url="http://h/stream", wait_for_events=1, shard="5/5"),
+    ):
+        with pytest.raises(AirflowFailException, match="shard"):
+            task.execute({})
+
+
 def test_what_cannot_go_along_is_refused_or_stays_here(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="sse_conn_id"):
         _operator(deferrable=True, headers={"X-Key": "s3cret"})
