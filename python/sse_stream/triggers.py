@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -67,13 +67,12 @@ class _Wait:
 
     async def _seen(self, last_event_id: str | None = None) -> dict[str, Any]:
         """Wait, through everything that time mends."""
-        from . import _native
-
         pause = _FIRST_PAUSE
         while True:
-            config = await in_thread(lambda: self.config(last_event_id))
+            # The native module, too, is loaded beside the loop, which others share.
+            watch, config = await in_thread(lambda: (_watch(), self.config(last_event_id)))
             try:
-                self._waiting = asyncio.ensure_future(_native.watch(config))
+                self._waiting = asyncio.ensure_future(watch(config))
                 sight: dict[str, Any] = await self._waiting
                 if sight["seen"] != "end":
                     return sight
@@ -85,6 +84,12 @@ class _Wait:
                 self.log.warning("%s; trying again in %.0f s", error, pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _watch() -> Callable[[str], Awaitable[Any]]:
+    from . import _native
+
+    return _native.watch
 
 
 class StreamTrigger(_Wait, BaseTrigger):

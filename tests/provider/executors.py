@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -221,6 +222,8 @@ def _airflow(*arguments: str) -> None:
 
 
 def _trigger(meta: Database, dag_id: str) -> None:
+    if AIRFLOW_3:
+        _until(_api_answers, "the api-server")
     _until(
         lambda: meta.one("select count(*) from serialized_dag where dag_id = %s", dag_id),
         f"{dag_id} to be read",
@@ -229,6 +232,14 @@ def _trigger(meta: Database, dag_id: str) -> None:
         _airflow("dags", "unpause", "example_sse_on_data")
     _airflow("dags", "unpause", dag_id)
     _airflow("dags", "trigger", dag_id)
+
+
+def _api_answers() -> bool:
+    address = f"http://127.0.0.1:{os.environ['SSE_TEST_API_PORT']}/api/v2/monitor/health"
+    try:
+        return urllib.request.urlopen(address, timeout=5).status == 200
+    except OSError:
+        return False
 
 
 def _finished(meta: Database, dag_id: str) -> None:
