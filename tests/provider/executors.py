@@ -164,6 +164,7 @@ def _environment(asked: Any, generator: Generator, dsn: str, metadata: str) -> d
         "LOGGING__WORKER_LOG_SERVER_PORT": str(worker),
         "LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports.free_port()),
         "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "WORKERS__EXECUTION_API_TIMEOUT": "60",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     return {
