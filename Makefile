@@ -18,7 +18,7 @@ VENV_3 := .venv-airflow-3
 API := $(CARGO_TARGET_DIR)/release/restaurant-api
 WITH_POSTGRES := $(PY) -m demo.postgres run --
 # Not the examples in Markdown: there a short line is worth more than the formatter's shape.
-PYTHON_CODE := python dags demo bench tests docs/generate.py
+PYTHON_CODE := python dags demo stack docker bench tests docs/generate.py
 DENY_VERSION := 0.20.2
 DENY_HOME := $(CARGO_TARGET_DIR)/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_HOME)/bin/cargo-deny
@@ -34,7 +34,7 @@ UV_COMPILE := uv pip compile --quiet --universal --python-version 3.10 --generat
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## start everything and stay; Ctrl-C stops it, the next start resumes
@@ -44,9 +44,7 @@ demo: build ## start everything and stay; Ctrl-C stops it, the next start resume
 demo-clean: .venv/.stamp-requirements ## remove the state of demo and smoke
 	@$(PY) -m demo clean
 
-.PHONY: smoke
-smoke: build ## start a stack of its own, compare every row after a scheduled run, stop
-	@$(PY) -m demo smoke
+include docker/stack.mk
 
 # Numbers; several are played one after the other, none means one by chance, which is printed.
 CHAOS_SECONDS ?= 600
@@ -112,7 +110,7 @@ lint: .venv/.stamp-requirements $(DENY) ## formatting, clippy, ruff, mypy, the w
 	$(PY) -m ruff format --check $(PYTHON_CODE)
 	$(PY) -m ruff check $(PYTHON_CODE)
 	$(PY) -m mypy
-	$(PY) -m mypy --strict --python-version 3.10 demo bench docs/generate.py
+	$(PY) -m mypy --strict --python-version 3.10 demo stack bench docs/generate.py
 	$(PY) tests/walls.py
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 	@echo "not audited here: advisories, whose databases are online; see .github/workflows/audit.yml"

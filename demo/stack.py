@@ -65,6 +65,13 @@ class Stack:
         with _stage(f"Airflow scheduler, triggerer, web server on port {self.settings.web_port}"):
             self._start_airflow()
 
+    def start_database(self) -> None:
+        """Start the embedded server alone, with nothing that writes; raise StageError."""
+        with _stage("starting PostgreSQL alone", quiet=True):
+            self._children.sweep()
+            if self._server is not None:
+                self._server.start()
+
     def down(self) -> None:
         """Stop everything that was started, readers before what they read from."""
         for name in ("scheduler", "triggerer", "webserver", "restaurant-api"):
