@@ -112,6 +112,7 @@ lint: .venv/.stamp-requirements $(DENY) ## formatting, clippy, ruff, mypy, the w
 	$(PY) -m mypy
 	$(PY) -m mypy --strict --python-version 3.10 demo stack bench docs/generate.py
 	$(PY) tests/walls.py
+	$(PY) tests/deployment.py
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 	@echo "not audited here: advisories, whose databases are online; see .github/workflows/audit.yml"
 

@@ -25,6 +25,7 @@ PORTS = {
     "RESTAURANT_API_EXTERNAL_PORT": ("restaurant-api", 8000),
 }
 READY_SECONDS = 420
+UNHEALTHY_SECONDS = 90
 PROJECT = "sse-stream"
 
 
@@ -139,17 +140,22 @@ class Compose(Stack):
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Stop the writers, prepare the databases, and start everything again at the end."""
+        """Stop the writers, prepare the databases, and start everything at the end."""
         self._require_engine()
         environment.make()
         environment.require_secrets()
+        ran = self.is_running()
         self._visibly("stop", *WRITERS)
         self._visibly("up", "--detach", "--no-build", "--quiet-pull", "airflow-init")
         self._await_well(only=("postgres", *ONE_SHOTS))
         try:
             yield
-        finally:
-            self._visibly("up", "--detach", "--no-build", "--quiet-pull")
+        except BaseException:
+            # What did not run before shall not begin to write after a failure.
+            if ran:
+                self._visibly("up", "--detach", "--no-build", "--quiet-pull")
+            raise
+        self._visibly("up", "--detach", "--no-build", "--quiet-pull")
         self._await_well()
 
     def engine_problems(self) -> list[str]:
@@ -227,14 +233,15 @@ class Compose(Stack):
         return [each for each in flat if "-run-" not in each["Name"]]
 
     def _await_well(self, only: Sequence[str] = ()) -> None:
-        deadline = time.monotonic() + READY_SECONDS
+        began = time.monotonic()
         while True:
             services = [each for each in self.services() if not only or each.name in only]
             ill = [each for each in services if not each.is_well]
             if not ill:
                 return
-            broken = [each for each in ill if _is_hopeless(each)]
-            if broken or time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            broken = [each for each in ill if _is_hopeless(each, waited)]
+            if broken or waited > READY_SECONDS:
                 raise StackError("\n".join(self._why(each) for each in broken or ill))
             time.sleep(2)
 
@@ -269,7 +276,7 @@ def _judge(name: str, container: dict[str, Any] | None) -> Service:
     return Service(name, False, f"{state} with code {container['ExitCode']}")
 
 
-def _is_hopeless(service: Service) -> bool:
-    """Say whether waiting longer is of no use."""
+def _is_hopeless(service: Service, waited_seconds: float) -> bool:
+    """Say whether waiting longer is of no use. A verdict from before the start needs its time."""
     ended = service.name in ONE_SHOTS and service.state.startswith("exited")
-    return ended or service.state == "unhealthy"
+    return ended or (service.state == "unhealthy" and waited_seconds > UNHEALTHY_SECONDS)

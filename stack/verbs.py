@@ -6,9 +6,9 @@ thing cannot be done at all.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 
 from stack.contract import (
     BUSINESS,
@@ -83,9 +83,9 @@ def smoke(stack: Stack) -> int:
 
 def trigger(stack: Stack) -> int:
     """Start a run by hand and show the last ten."""
-    done = stack.python("-m", "airflow", "dags", "trigger", DAG, "--output", "json")
-    text = require(done, f"airflow dags trigger {DAG}")
-    run_id = json.loads(text[text.index("[") :])[0]["dag_run_id"]
+    run_id = f"by_hand__{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S}"
+    done = stack.python("-m", "airflow", "dags", "trigger", DAG, "--run-id", run_id)
+    require(done, f"airflow dags trigger {DAG}")
     time.sleep(8)
     is_paused, runs = _runs(stack)
     for each, state in runs.items():

@@ -115,9 +115,9 @@ def test_reset_and_destroy_ask_first(stack: Containers) -> None:
 
 
 def test_the_standalone_database_is_the_same_service(stack: Containers) -> None:
+    standalone = ("--file", "docker/postgres/compose.yml")
     done = subprocess.run(
-        ["docker", "compose", "--env-file", str(stack.file), "-f", "docker/postgres/compose.yml"]
-        + ["config", "--services"],
+        ["docker", "compose", "--env-file", str(stack.file), *standalone, "config", "--services"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -42,6 +42,7 @@ pub struct Tolerance {
 }
 
 const ROLE: &str = "select current_user::text";
+const SNAPSHOT: &str = "begin isolation level repeatable read read only";
 /// What the engine needs and its login has not: object and right. Works without any right at all.
 const RIGHTS: &str = "
     select 'schema sse_stream', 'usage' from pg_namespace n
@@ -82,8 +83,11 @@ pub async fn doctor(database: &DatabaseConfig, asked: &Examination) -> Result<Va
     let client = &session.client;
     let stream = asked.stream.as_deref().unwrap_or(&asked.preset.stream.name);
     let mut findings = Vec::new();
-    let row = examine(client, asked, stream, &mut findings).await?;
+    // First, because a refusal below ends the transaction, whose one snapshot lets books and tables
+    // be compared while a run goes on. Nobody has to end it: the session goes with it.
     let role: String = client.query_one(ROLE, &[]).await.map_err(failed)?.get(0);
+    client.batch_execute(SNAPSHOT).await.map_err(failed)?;
+    let row = examine(client, asked, stream, &mut findings).await?;
     Ok(json!({ "stream": stream, "role": role, "findings": findings, "status": row }))
 }
 

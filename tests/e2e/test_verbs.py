@@ -1,0 +1,101 @@
+"""The verbs of `make` on the embedded stack, as they are called: which stack, exit code, findings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from running_demo import ROOT, Demo
+from stack.contract import StackError
+from stack.embedded import owner
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def call(demo: Demo, verb: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stack", verb],
+        cwd=ROOT,
+        env={**demo.environment, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_the_stack_that_runs_is_the_one_that_is_meant(demo: Demo) -> None:
+    done = call(demo, "ps")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith(f"stack: demo (embedded, state {demo.settings.state})\n")
+    assert demo.settings.web_url in done.stdout
+
+
+def test_check_and_verify_pass_on_a_stack_that_is_well(demo: Demo) -> None:
+    for verb, last in (("check", "check: all is well"), ("verify", "verify: data arrives")):
+        done = _until_it_passes(demo, verb)
+        assert last in done.stdout, done.stdout
+
+
+def test_doctor_names_faults_and_only_those(demo: Demo) -> None:
+    assert "nothing disagrees" in _until_it_passes(demo, "doctor").stdout
+    done = call(demo, "doctor", DOCTOR_MIN_FREE_GB="1000000")
+    assert done.returncode == 1
+    assert "disk_low: " in done.stdout
+    assert "docs/runbook.md#disk_low" in done.stdout
+
+
+def test_a_backup_holds_the_offsets(demo: Demo, tmp_path: Path) -> None:
+    done = call(demo, "backup", BACKUP_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    (file,) = tmp_path.glob("*.dump")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_bytes().startswith(b"PGDMP")
+
+
+def test_what_deletes_asks_first(demo: Demo) -> None:
+    before = demo.position()
+    for verb in ("reset", "destroy"):
+        done = call(demo, verb)
+        assert done.returncode == 1
+        assert "not confirmed; nothing was changed" in done.stdout
+    assert demo.position() >= before
+
+
+def test_a_stack_that_is_none_is_refused(demo: Demo) -> None:
+    done = call(demo, "ps", STACK="kubernetes")
+    assert done.returncode == 1
+    assert "STACK is 'kubernetes': it can be demo or compose" in done.stdout
+
+
+def test_check_fails_and_names_what_is_down(demo: Demo, tmp_path: Path) -> None:
+    nothing = {"DEMO_STATE": str(tmp_path / "state"), "STACK": "demo"}
+    (tmp_path / "state").mkdir()
+    done = call(demo, "check", **nothing, DEMO_API_PORT="1", DEMO_WEB_PORT="2", DEMO_PG_PORT="3")
+    assert done.returncode == 1
+    for name in ("postgres", "restaurant-api", "webserver", "scheduler", "triggerer"):
+        assert f"FAIL  service {name}" in done.stdout
+
+
+def test_the_owner_of_a_state_folder_is_the_process_that_holds_it(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMO_STATE", str(demo.settings.state))
+    assert owner() == demo.pid
+    monkeypatch.setenv("DEMO_STATE", "/nowhere")
+    assert owner() is None
+
+
+def _until_it_passes(demo: Demo, verb: str) -> subprocess.CompletedProcess[str]:
+    """A scheduler that another test has just started needs a moment."""
+    deadline = time.monotonic() + 180
+    while (done := call(demo, verb)).returncode != 0:
+        if time.monotonic() > deadline:
+            raise StackError(done.stdout)
+        time.sleep(2)
+    return done
