@@ -104,7 +104,7 @@ profile: ## a flame graph of the hot path, from wire bytes to encoded rows (PROF
 		--profile-time $(PROFILE_SECONDS) "wire to rows"
 
 .PHONY: lint
-lint: .venv/.stamp-requirements $(DENY) ## formatting, clippy, ruff, mypy, the walls, licences and bans of packages
+lint: .venv/.stamp-deployment $(DENY) ## formatting, clippy, ruff, mypy, the walls, licences and bans of packages
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(PY) -m ruff format --check $(PYTHON_CODE)
@@ -185,6 +185,7 @@ lock: ## resolve requirements/*.in anew (needs uv)
 		airflow-2.11.in --output-file airflow-2.11.txt
 	cd requirements && $(UV_COMPILE) airflow-3.in --output-file airflow-3.txt
 	cd requirements && $(UV_COMPILE) tools.in --output-file tools.txt
+	cd requirements && $(UV_COMPILE) deployment.in --output-file deployment.txt
 	cd requirements && $(UV_COMPILE) --allow-unsafe bootstrap.in --output-file bootstrap.txt
 	cd requirements && $(UV_COMPILE) bench.in --output-file bench.txt
 	cd requirements && $(UV_COMPILE) docs.in --output-file docs.txt
@@ -201,6 +202,10 @@ clean: ## remove what was built: .venv, dist, target (demo-clean removes data)
 	@"$$(sh demo/prerequisites.sh python)" -m venv --clear .venv
 	@$(LOCKED) -r requirements/bootstrap.txt
 	@$(LOCKED) -r requirements/airflow-2.11.txt -r requirements/tools.txt
+	@touch $@
+
+.venv/.stamp-deployment: .venv/.stamp-requirements requirements/deployment.txt
+	@$(LOCKED) -r requirements/deployment.txt
 	@touch $@
 
 dist/.stamp-wheel: .venv/.stamp-requirements $(ENGINE)

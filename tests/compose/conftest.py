@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +13,14 @@ from containers import Containers
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
     """A started stack under load; what fails leaves its last words in the report."""
     running = Containers(tmp_path_factory.mktemp("compose"))
+    running.must("env")
+    # What an interrupted session left has other secrets.
+    running.must("destroy", YES="1")
     try:
         print(running.must("up").stdout)
         yield running
     finally:
-        if os.environ.get("KEEP") != "1":
-            running.must("destroy", YES="1")
+        running.must("destroy", YES="1")
 
 
 @pytest.fixture
