@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from stack import environment
+from stack import embedded, environment
 from stack.contract import ROOT, Stack, StackError, is_confirmed
 
 VERBS = {
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         stack = choose(os.environ)
         print(f"stack: {stack.title}", flush=True)
         return _run(verb, stack)
-    except StackError as error:
+    except (StackError, *embedded.expected_errors()) as error:
         print(f"{verb} failed: {error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
@@ -59,20 +59,19 @@ def main(arguments: list[str] | None = None) -> int:
 def choose(variables: Mapping[str, str]) -> Stack:
     """Return the stack that is meant; raise StackError where that cannot be known."""
     from stack.compose import Compose
-    from stack.embedded import Embedded, owner
 
     wanted = variables.get("STACK") or ""
     if wanted not in ("", "demo", "compose"):
         raise StackError(f"STACK is {wanted!r}: it can be demo or compose")
     if not wanted:
-        runs = {"demo": owner() is not None, "compose": Compose().is_running()}
+        runs = {"demo": embedded.owner() is not None, "compose": Compose().is_running()}
         if all(runs.values()):
             raise StackError("both stacks run: say STACK=demo or STACK=compose")
         wanted = "compose" if runs["compose"] else "demo"
     if wanted == "compose":
         return Compose()
     _enter_virtual_environment()
-    return Embedded()
+    return embedded.Embedded()
 
 
 def _run(verb: str, stack: Stack) -> int:
@@ -134,14 +133,13 @@ def _env() -> int:
 
 def _enter_virtual_environment() -> None:
     """Go on in the checkout's .venv, which the embedded stack needs; build it where it is missing."""
-    from stack.embedded import PYTHON
-
-    if Path(sys.prefix).resolve() == PYTHON.parent.parent.resolve():
+    python = embedded.PYTHON
+    if Path(sys.prefix).resolve() == python.parent.parent.resolve():
         return
-    if not PYTHON.exists() and subprocess.call(["make", "build"], cwd=ROOT) != 0:
+    if not python.exists() and subprocess.call(["make", "build"], cwd=ROOT) != 0:
         raise StackError("make build failed")
     sys.stdout.flush()
-    os.execv(PYTHON, [str(PYTHON), "-m", "stack", *sys.argv[1:]])  # noqa: S606 (our own interpreter)
+    os.execv(python, [str(python), "-m", "stack", *sys.argv[1:]])  # noqa: S606 (our own interpreter)
 
 
 if __name__ == "__main__":

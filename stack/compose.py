@@ -61,10 +61,12 @@ class Compose(Stack):
 
     def down(self) -> None:
         """Stop and remove the containers; volumes stay."""
+        environment.make()  # the compose file cannot be read without its variables
         self._visibly("down", "--remove-orphans")
 
     def destroy(self) -> None:
         """Remove containers and volumes; images and .env stay."""
+        environment.make()
         self._visibly("down", "--volumes", "--remove-orphans")
 
     def services(self) -> list[Service]:
@@ -126,7 +128,9 @@ class Compose(Stack):
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Python in a container of its own, which needs no other one to run."""
         options = ("run", "--rm", "--no-deps", "-T", "--quiet-pull", "--workdir", "/opt/stack")
-        return self._compose(*options, "--entrypoint", "python", "airflow-init", *arguments)
+        # The image's entrypoint names the user; it need not wait for a database, we shall see.
+        unwaiting = ("--env", "CONNECTION_CHECK_MAX_COUNT=0")
+        return self._compose(*options, *unwaiting, "airflow-init", "python", *arguments)
 
     def database_tool(
         self, *command: str, source: IO[bytes] | None = None, target: IO[bytes] | None = None

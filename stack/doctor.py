@@ -161,7 +161,8 @@ def _stream(stack: Stack) -> Iterator[Finding]:
     source = f"{_inner_api(stack)}/stream"
     done = stack.python("-m", "sse_stream", "doctor", "--json", "--source-url", source)
     try:
-        told = json.loads(done.stdout)["findings"]
+        # An image's entrypoint may have something to say before.
+        told = json.loads(done.stdout[done.stdout.index("{") :])["findings"]
     except (ValueError, KeyError):
         words = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it said nothing"]
         raise StackError(f"python -m sse_stream doctor: {words[0]}") from None

@@ -46,6 +46,23 @@ def owner() -> int | None:
     return None
 
 
+def expected_errors() -> tuple[type[Exception], ...]:
+    """Return what the demo raises where something is not as it must be, if it was asked at all."""
+    if "demo.stack" not in sys.modules:
+        return ()
+    import psycopg2
+    from demo.database import ServerTakenError
+    from demo.postgres import PostgresError
+    from demo.processes import ProcessError
+    from demo.settings import SettingsError
+    from demo.stack import StageError
+
+    return (
+        *(StageError, ProcessError, PostgresError, SettingsError, ServerTakenError),
+        psycopg2.Error,
+    )
+
+
 class Embedded(Stack):
     """The stack that `python -m demo up` runs; DEMO_STATE and DEMO_*_PORT make a second one."""
 
@@ -178,21 +195,28 @@ class Embedded(Stack):
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Stop all, start the server alone, and start everything again at the end."""
+        """Stop all, start the server alone, and start everything at the end."""
         from demo import airflow, database
         from demo.stack import exclusive
 
         self._build()
+        ran = self.is_running()
         self.down()
         demo = self._demo()
-        with exclusive(demo.settings):
-            demo.start_database()
-            try:
-                database.prepare(demo.settings, demo.databases)
-                airflow.prepare(demo.settings, demo.databases)
-                yield
-            finally:
-                demo.down()
+        try:
+            with exclusive(demo.settings):
+                demo.start_database()
+                try:
+                    database.prepare(demo.settings, demo.databases)
+                    airflow.prepare(demo.settings, demo.databases)
+                    yield
+                finally:
+                    demo.down()
+        except BaseException:
+            # What did not run before shall not begin to write after a failure.
+            if ran:
+                self._start()
+            raise
         self._start()
 
     def engine_problems(self) -> list[str]:

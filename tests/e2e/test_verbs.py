@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
-from running_demo import ROOT, Demo
+from demo.database import BUSINESS
+from running_demo import ROOT, Demo, await_true
 from stack.contract import StackError
 from stack.embedded import owner
 
@@ -99,3 +102,40 @@ def _until_it_passes(demo: Demo, verb: str) -> subprocess.CompletedProcess[str]:
             raise StackError(done.stdout)
         time.sleep(2)
     return done
+
+
+def test_the_data_only_reset_restores_raw_and_leaves_the_facts(tmp_path: Path) -> None:
+    """The seed's reset, by the verbs alone: up, reset, down."""
+    stack = Demo(tmp_path / "state")
+    stack.environment["STACK"] = "demo"
+    try:
+        assert call(stack, "up").returncode == 0
+        assert call(stack, "up").stdout.splitlines()[1] == "it runs already"
+        await_true(lambda: stack.position() > 300, 120)
+        facts = _facts(stack)
+        done = call(stack, "reset", DATA="1", YES="1")
+        assert done.returncode == 0, done.stdout
+        assert "reset: raw events are back, facts stayed" in done.stdout
+        assert _facts(stack) == facts
+        assert call(stack, "down").returncode == 0
+        assert call(stack, "destroy", YES="1").returncode == 0
+        assert not stack.settings.state.exists()
+    finally:
+        call(stack, "down")
+        stack.remove()
+
+
+def _facts(demo: Demo) -> str:
+    """A digest of the first orders with all that belongs to them."""
+    with closing(psycopg2.connect(demo.stack.databases.admin(BUSINESS))) as connection:
+        cursor = connection.cursor()
+        cursor.execute(
+            "with first as (select payload ->> 'order_id' as order_id from raw_data.events_raw"
+            " where event_offset <= 100 and event_type = 'order_created')"
+            " select md5(string_agg(o::text || coalesce(i::text, ''), '|' order by o.order_id,"
+            " i.order_item_id)) from analytics.orders o"
+            " join first f on f.order_id = o.order_id::text"
+            " left join analytics.order_items i on i.order_id = o.order_id"
+        )
+        (digest,) = cursor.fetchone() or ("",)
+    return str(digest)
