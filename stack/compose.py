@@ -234,7 +234,8 @@ class Compose(Stack):
         # One object to a line, or one list of all: versions differ.
         listed = [json.loads(line) for line in text.splitlines() if line.strip()]
         flat = listed[0] if listed and isinstance(listed[0], list) else listed
-        return [each for each in flat if "-run-" not in each["Name"]]
+        # Not the containers of `docker compose run`.
+        return [each for each in flat if "compose.oneoff=True" not in str(each.get("Labels", ""))]
 
     def _await_well(self, only: Sequence[str] = ()) -> None:
         began = time.monotonic()
