@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         stack = choose(os.environ)
         print(f"stack: {stack.title}", flush=True)
         return _run(verb, stack)
-    except (StackError, *embedded.expected_errors()) as error:
+    except embedded.expected_errors() as error:
         print(f"{verb} failed: {error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:

@@ -47,9 +47,9 @@ def owner() -> int | None:
 
 
 def expected_errors() -> tuple[type[Exception], ...]:
-    """Return what the demo raises where something is not as it must be, if it was asked at all."""
+    """Return what is raised where something is not as it must be, by the demo too if it was asked."""
     if "demo.stack" not in sys.modules:
-        return ()
+        return (StackError,)
     import psycopg2
     from demo.database import ServerTakenError
     from demo.postgres import PostgresError
@@ -58,7 +58,7 @@ def expected_errors() -> tuple[type[Exception], ...]:
     from demo.stack import StageError
 
     return (
-        *(StageError, ProcessError, PostgresError, SettingsError, ServerTakenError),
+        *(StackError, StageError, ProcessError, PostgresError, SettingsError, ServerTakenError),
         psycopg2.Error,
     )
 
