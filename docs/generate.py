@@ -8,7 +8,9 @@ A navigation entry that is a pattern stands for its files.
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,11 +100,10 @@ def pages() -> dict[str, str]:
 
 def commands() -> Iterator[str]:
     """Yield the help of every command, each under a heading."""
-    import os
-
     from sse_stream.__main__ import _parser
 
     os.environ["COLUMNS"] = HELP_COLUMNS
+    sys.argv[0] = "sse-stream"
     for name, parser in _leaves(_parser()):
         yield f"\n## {name}\n\n```text\n{parser.format_help().rstrip()}\n```"
 
@@ -122,43 +123,63 @@ def _leaves(
 
 _ITEM = re.compile(
     r"(?P<doc>(?:^ *///[^\n]*\n)*)(?P<attributes>(?:^ *#\[[^\n]*\]\n)*)"
-    r"^ *pub (?:struct|enum) (?P<name>\w+) \{\n(?P<body>.*?)^\}",
+    r"^ *pub(?:\(crate\))? (?:struct|enum) (?P<name>\w+) \{\n(?P<body>.*?)^\}",
     re.MULTILINE | re.DOTALL,
 )
 _FIELD = re.compile(
     r"(?P<doc>(?:^ *///[^\n]*\n)*)(?P<attributes>(?:^ *#\[[^\n]*\]\n)*)"
-    r"^ *pub (?:\(\w+\) )?(?P<name>\w+): (?P<type>[^\n]+),$",
+    r"^ *pub(?:\(crate\))? (?P<name>\w+): (?P<type>[^\n]+),$",
     re.MULTILINE,
 )
 _VARIANT = re.compile(
     r"(?P<doc>(?:^ *///[^\n]*\n)*)(?P<attributes>(?:^ *#\[[^\n]*\]\n)*)^ {4}(?P<name>[A-Z]\w*)",
     re.MULTILINE,
 )
-_PLAIN = {"String": "text", "bool": "true or false", "i64": "number", "u64": "number"}
+_PLAIN = {
+    "String": "text",
+    "bool": "true or false",
+    "i64": "number",
+    "u64": "number",
+    "f64": "number",
+    # What several forms can be written in, in words in place of its types.
+    "Scalar": "text, number, true or false",
+    "ResumeBy": '`"last-event-id"` or `{ query = "..." }`',
+    "ColumnSpec": "source, see [Routes](../routes.md)",
+}
+_PARTS = {"HeaderName", "QueryName"}
 # Where a struct stands in the file; what is not named here is reached through a field's type.
-_SECTIONS = {"StreamSpec": "[stream]", "PagesSpec": "[stream.pages]", "RouteSpec": "[[route]]"}
+_SECTIONS = {
+    "StreamSpec": "[stream]",
+    "SinceSpec": "[stream.since]",
+    "PagesSpec": "[stream.pages]",
+    "RouteSpec": "[[route]]",
+    "Form": "as",
+}
 
 
 def preset_keys() -> Iterator[str]:
     """Yield a table of keys for every struct that a preset is read into, and of every choice."""
     source = "\n".join(path.read_text(encoding="utf-8") for path in sorted(PRESET.glob("*.rs")))
     source = re.sub(r"^#\[cfg\(test\)\]\nmod tests \{.*?^\}", "", source, flags=re.M | re.S)
-    items = [item for item in _ITEM.finditer(source) if "Deserialize" in item["attributes"]]
+    items = [
+        item
+        for item in _ITEM.finditer(source)
+        if "Deserialize" in item["attributes"] and item["name"] not in {*_PLAIN, *_PARTS}
+    ]
     kinds = {item["name"] for item in items}
     order = list(_SECTIONS)
     items.sort(key=lambda item: order.index(item["name"]) if item["name"] in order else len(order))
     for item in items:
         fields = list(_FIELD.finditer(item["body"]))
         if fields:
-            title = _SECTIONS.get(item["name"], _words(item["name"]))
-            yield f"\n## {_heading(title)}\n\n{_prose(item['doc'])}\n"
+            yield f"\n## {_heading(_title(item['name']))}\n\n{_prose(item['doc'])}\n"
             yield "| key | value | meaning |\n|---|---|---|"
             for field in fields:
                 kind = _kind(field["type"], field["attributes"], kinds)
                 name = _renamed(field["attributes"]) or field["name"]
                 yield f"| `{name}` | {kind} | {_cell(_prose(field['doc']))} |"
         else:
-            yield f"\n## {_words(item['name'])}\n\n{_prose(item['doc'])}\n"
+            yield f"\n## {_title(item['name'])}\n\n{_prose(item['doc'])}\n"
             yield "| value | meaning |\n|---|---|"
             for variant in _VARIANT.finditer(item["body"]):
                 name = _renamed(variant["attributes"]) or _snake(variant["name"])
@@ -173,11 +194,11 @@ def _kind(rust: str, attributes: str, kinds: set[str]) -> str:
     elif found := re.match(r"^BTreeMap<String, (.*)>$", inner):
         words = f"table: name to {_kind(found[1], '', kinds)}"
     elif inner in kinds:
-        title = _SECTIONS.get(inner, _words(inner))
+        title = _title(inner)
         words = f"[{title.strip('[]')}](#{_anchor(title)})"
     else:
         words = _PLAIN.get(inner, inner)
-    return f"{words}, may be left out" if optional else words
+    return f"{words} (optional)" if optional else words
 
 
 def _renamed(attributes: str) -> str | None:
@@ -185,8 +206,8 @@ def _renamed(attributes: str) -> str | None:
     return found[1] if found else None
 
 
-def _words(name: str) -> str:
-    return _snake(name.removesuffix("Spec")).replace("_", " ")
+def _title(name: str) -> str:
+    return _SECTIONS.get(name, _snake(name.removesuffix("Spec")).replace("_", " "))
 
 
 def _snake(name: str) -> str:

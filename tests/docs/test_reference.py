@@ -48,7 +48,7 @@ def generate() -> ModuleType:
 
 
 def test_every_reason_code() -> None:
-    given = _in_engine(r'(?:Reason::new|dead)\(\s*"(\w+)"', "*.rs", "land/*.rs", "decode/*.rs")
+    given = _in_engine(r'(?:Reason::new|dead)\(\s*"(\w+)"', "*.rs", "*/*.rs")
     by_state = _in_engine(r'(?:"\d\w+"|starts_with\("\d+"\)) => "(\w+)"', "land/judge.rs")
     assert _listed("reasons.md", "code") == given | by_state
 
@@ -97,7 +97,7 @@ def test_every_key_of_a_preset(generate: ModuleType) -> None:
         text = (ENGINE / f"preset/{file}.rs").read_text()
         body = text.partition(f"pub struct {title} {{")[2].partition("\n}")[0]
         names = set(re.findall(r'rename = "(\w+)"', body))
-        names |= set(re.findall(r"^ {4}pub (\w+):", body, re.M)) - {"event_type"}
+        names |= set(re.findall(r"^ {4}pub(?:\(crate\))? (\w+):", body, re.M)) - {"event_type"}
         assert names
         for name in names:
             assert f"| `{name}` |" in page, name
