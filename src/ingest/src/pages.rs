@@ -105,6 +105,7 @@ impl Pages {
                             reason: error.to_string(),
                             retry_in: RETRY,
                             kind: error.kind(),
+                            failed: true,
                         }));
                     }
                     Err(error) => {

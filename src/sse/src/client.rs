@@ -2,6 +2,8 @@
 
 mod backoff;
 mod config;
+mod cookies;
+mod credentials;
 mod error;
 mod pages;
 mod request;
@@ -16,15 +18,17 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use reqwest::Response;
-use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, COOKIE, HeaderValue, LOCATION, RETRY_AFTER};
 use tokio::time::{Instant, sleep_until};
 
-pub use config::{Backoff, ClientConfig, Tls};
+pub use config::{Backoff, ClientConfig, Proxy, Resume, Tls};
+pub use credentials::{Authorization, Credentials};
 pub use error::{Error, ErrorKind};
 pub use pages::{Page, Pages};
 pub use signal::{Connected, Disconnected, Signal};
 
 use crate::{Item, Parser};
+use cookies::Jar;
 use request::{Target, shown};
 use response::{advice, check_content};
 use silence::Silence;
@@ -38,6 +42,11 @@ pub struct Client {
     http: Transport,
     target: Target,
     parser: Parser,
+    cookies: Jar,
+    /// Where to go on, if the caller knows better than the stream's id fields.
+    resume_after: Option<Vec<u8>>,
+    /// The credentials were refused and renewed since the last answer.
+    renewed: bool,
     /// The server's last `retry`; it outlives the connection.
     retry: Option<Duration>,
     /// Consecutive attempts that brought no byte.
@@ -55,7 +64,13 @@ enum State {
     Failed(Error),
 }
 
-type Answer = Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>;
+
+/// Why there is no answer.
+enum Failure {
+    Request(reqwest::Error),
+    Credentials(Error),
+}
 
 struct Asking {
     answer: Answer,
@@ -81,11 +96,16 @@ impl Client {
         let http = Transport::new(&config)?;
         let target = Target::new(&config, &http)?;
         let id = config.last_event_id.as_deref().unwrap_or_default();
-        request::check_id(&target.url, id)?;
+        if config.resume == Resume::Header {
+            request::check_id(&target.url, id)?;
+        }
         Ok(Client {
             parser: Parser::with_last_event_id(config.limits, id),
             http,
             target,
+            cookies: Jar::default(),
+            resume_after: None,
+            renewed: false,
             retry: None,
             failures: 0,
             state: State::Idle,
@@ -118,7 +138,8 @@ impl Client {
                                 return Ok(signal);
                             }
                         }
-                        Some(Err(error)) => return self.broken(&at, error),
+                        Some(Err(Failure::Request(error))) => return self.broken(&at, error),
+                        Some(Err(Failure::Credentials(error))) => return self.denied(error),
                         None => {
                             let limit = self.answer_limit();
                             return self.silent(&at, "answer", limit);
@@ -171,12 +192,21 @@ impl Client {
         self.parser.last_event_id()
     }
 
+    /// Where the next connection is to go on, whatever the stream's id fields say: for a stream
+    /// whose ids stand in its data. It holds until it is set anew.
+    pub fn resume_after(&mut self, id: &[u8]) {
+        let place = self.resume_after.get_or_insert_default();
+        place.clear();
+        place.extend_from_slice(id);
+    }
+
     /// Drops the present connection unread and goes on from `id` (`None` or empty: no header).
     ///
     /// A wait that is under way is kept: the server may have asked for it.
     pub fn restart(&mut self, last_event_id: Option<&[u8]>) {
         self.retry = self.parser.retry().or(self.retry);
         let id = last_event_id.unwrap_or_default();
+        self.resume_after = None;
         self.parser = Parser::with_last_event_id(self.config.limits, id);
         if !matches!(self.state, State::Waiting(_)) {
             self.failures = 0;
@@ -189,11 +219,26 @@ impl Client {
         let id = self.parser.last_event_id().to_vec();
         self.retry = self.parser.retry().or(self.retry);
         self.parser = Parser::with_last_event_id(self.config.limits, &id);
-        let request = target.request(&id).map_err(|error| self.fail(error))?;
+        let place = self.resume_after.as_ref().unwrap_or(&id);
+        let mut request = target.request(place).map_err(|error| self.fail(error))?;
+        let mut credentials = None;
+        if !target.is_elsewhere {
+            credentials.clone_from(&self.config.credentials);
+            if let Some(cookies) = self.cookies.header() {
+                request.headers_mut().entry(COOKIE).or_insert(cookies);
+            }
+        }
         tracing::debug!(url = %shown(&target.url), attempt = self.failures + 1, "connecting");
-        let http = self.http.to(&target).clone();
+        let (http, renew) = (self.http.to(&target).clone(), self.renewed);
         self.state = State::Asking(Box::new(Asking {
-            answer: Box::pin(async move { http.execute(request).await }),
+            answer: Box::pin(async move {
+                if let Some(credentials) = credentials {
+                    let value = credentials.authorization(renew).await;
+                    let value = value.and_then(authorization).map_err(Failure::Credentials)?;
+                    request.headers_mut().insert(AUTHORIZATION, value);
+                }
+                http.execute(request).await.map_err(Failure::Request)
+            }),
             target,
             redirects,
             silence: Silence::new(self.answer_limit()),
@@ -209,6 +254,10 @@ impl Client {
         let at = shown(&asking.target.url);
         let status = response.status().as_u16();
         let headers = response.headers();
+        if !asking.target.is_elsewhere {
+            self.cookies.keep(headers, asking.target.url.scheme() == "https");
+        }
+        self.renewed &= status == 401;
         match status {
             200 => {
                 check_content(&at, headers).map_err(|error| self.fail(error))?;
@@ -225,6 +274,14 @@ impl Client {
                     attempt: self.failures.saturating_add(1),
                     headers,
                 })))
+            }
+            401 if self.config.credentials.is_some()
+                && !self.renewed
+                && !asking.target.is_elsewhere =>
+            {
+                self.renewed = true;
+                self.ask(asking.target, asking.redirects)?;
+                Ok(None)
             }
             204 => {
                 self.state = State::Ended;
@@ -268,6 +325,13 @@ impl Client {
         self.disconnected(error.kind(), error.to_string(), true, None)
     }
 
+    fn denied(&mut self, error: Error) -> Result<Signal, Error> {
+        if !error.is_transient() {
+            return Err(self.fail(error));
+        }
+        self.disconnected(error.kind(), error.to_string(), true, None)
+    }
+
     fn silent(&mut self, at: &str, what: &str, limit: Duration) -> Result<Signal, Error> {
         let reason = format!("{at}: no {what} for {:.1} s", limit.as_secs_f64());
         self.disconnected(ErrorKind::Network, reason, true, None)
@@ -299,7 +363,7 @@ impl Client {
         );
         tracing::debug!(%reason, ?retry_in, failures = self.failures, "disconnected");
         self.state = State::Waiting(Instant::now() + retry_in);
-        Ok(Signal::Disconnected(Disconnected { reason, retry_in, kind }))
+        Ok(Signal::Disconnected(Disconnected { reason, retry_in, kind, failed }))
     }
 
     /// How long connecting and the head of the answer may take together.
@@ -312,6 +376,15 @@ impl Client {
         self.state = State::Failed(error.clone());
         error
     }
+}
+
+fn authorization(value: String) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_str(&value).map_err(|_| {
+        let message = "the credentials make no valid request header; check where they come from";
+        Error::new(ErrorKind::Rejected, message)
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Shows the state and the position only: configuration may hold secrets.

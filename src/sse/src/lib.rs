@@ -11,7 +11,7 @@ mod client;
 
 #[cfg(feature = "client")]
 pub use client::{
-    Backoff, Client, ClientConfig, Connected, Disconnected, Error, ErrorKind, Page, Pages, Signal,
-    Tls,
+    Authorization, Backoff, Client, ClientConfig, Connected, Credentials, Disconnected, Error,
+    ErrorKind, Page, Pages, Proxy, Resume, Signal, Tls,
 };
 pub use parser::{Event, Item, Limits, Oversize, Parser};

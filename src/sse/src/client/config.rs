@@ -1,10 +1,12 @@
 //! What a caller may set; plain values with defaults that suit a data feed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::credentials::Credentials;
 use crate::Limits;
 
 /// How to reach a stream and how to behave when it fails. Checked by
@@ -42,6 +44,42 @@ pub struct ClientConfig {
     pub method: String,
     /// Request body, sent again with every attempt. Default none.
     pub body: Option<Bytes>,
+    /// How a request says where to go on. Default the `Last-Event-ID` header.
+    pub resume: Resume,
+    /// Query parameter that is sent until there is an id, for where to begin. Default none.
+    pub start: Option<(String, String)>,
+    /// Who makes the `Authorization` header of each request, where it is not fixed. It goes to the
+    /// stream's own origin only. Default none.
+    pub credentials: Option<Arc<dyn Credentials>>,
+    /// Whether the source may send the stream compressed (gzip, br, zstd). Default false: a
+    /// compressor that is not flushed holds events back.
+    pub compression: bool,
+    /// Through which proxy the source is asked. Default none.
+    pub proxy: Proxy,
+}
+
+/// How a request says where to go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// By the `Last-Event-ID` header.
+    #[default]
+    Header,
+    /// By this query parameter, which takes the place of the URL's own; until there is an id, the
+    /// URL's own value stands.
+    Query(String),
+    /// Not at all: the source would not know.
+    Never,
+}
+
+/// Through which proxy a source is asked.
+#[derive(Clone, Default)]
+pub enum Proxy {
+    #[default]
+    None,
+    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    Environment,
+    /// This one, `http` or `https`; user name and password in it are sent to it alone.
+    Url(String),
 }
 
 impl ClientConfig {
@@ -62,6 +100,11 @@ impl ClientConfig {
             max_attempts: None,
             method: "GET".to_owned(),
             body: None,
+            resume: Resume::Header,
+            start: None,
+            credentials: None,
+            compression: false,
+            proxy: Proxy::None,
         }
     }
 }
@@ -79,6 +122,8 @@ impl std::fmt::Debug for ClientConfig {
             .field("limits", &self.limits)
             .field("strict", &self.strict)
             .field("max_attempts", &self.max_attempts)
+            .field("resume", &self.resume)
+            .field("compression", &self.compression)
             .finish_non_exhaustive()
     }
 }

@@ -41,6 +41,12 @@ impl Error {
         Error { kind, message: message.into().into() }
     }
 
+    /// Credentials that cannot be had, and asking again would not help: for who makes them
+    /// ([`Credentials`](crate::Credentials)). The message must hold no secret.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Rejected, message)
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -2,12 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::LOCATION;
+use reqwest::header::{AUTHORIZATION, LOCATION};
 
 use super::request::{Target, shown};
 use super::response::advice;
 use super::transport::{self, Transport};
-use super::{ClientConfig, Connected, Error, ErrorKind};
+use super::{ClientConfig, Connected, Credentials, Error, ErrorKind};
 
 /// Fetches pages with the configuration of a stream: the same headers, redirects, TLS and limits.
 pub struct Pages {
@@ -55,8 +55,13 @@ impl Pages {
         for _ in 0..=self.config.max_redirects {
             let at = shown(&target.url);
             let failed = |error| transport::failure(&at, error);
-            let http = self.http.to(&target);
-            let response = http.execute(target.request(b"")?).await.map_err(failed)?;
+            let response = self.ask(&target, false, &failed).await?;
+            let response = match response.status().as_u16() {
+                401 if self.credentials(&target).is_some() => {
+                    self.ask(&target, true, &failed).await?
+                }
+                _ => response,
+            };
             let status = response.status().as_u16();
             match status {
                 200 => {
@@ -81,6 +86,24 @@ impl Pages {
         let (at, limit) = (shown(&target.url), self.config.max_redirects);
         let message = format!("{at}: redirected more than {limit} times; correct the url");
         Err(Error::new(ErrorKind::Rejected, message))
+    }
+
+    fn credentials(&self, target: &Target) -> Option<&dyn Credentials> {
+        self.config.credentials.as_deref().filter(|_| !target.is_elsewhere)
+    }
+
+    async fn ask(
+        &self,
+        target: &Target,
+        renew: bool,
+        failed: &impl Fn(reqwest::Error) -> Error,
+    ) -> Result<Response, Error> {
+        let mut request = target.request(b"")?;
+        if let Some(credentials) = self.credentials(target) {
+            let value = super::authorization(credentials.authorization(renew).await?)?;
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        self.http.to(target).execute(request).await.map_err(failed)
     }
 
     async fn body(

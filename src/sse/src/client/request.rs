@@ -7,6 +7,7 @@ use reqwest::header::{
 };
 use reqwest::{Method, Request, Url};
 
+use super::config::Resume;
 use super::transport::Transport;
 use super::{ClientConfig, Error, ErrorKind};
 
@@ -22,6 +23,8 @@ pub(super) struct Target {
     method: Method,
     headers: HeaderMap,
     body: Option<Bytes>,
+    resume: Resume,
+    start: Option<(String, String)>,
     /// Whether a redirect has led to another origin than the configuration names.
     pub(super) is_elsewhere: bool,
 }
@@ -54,8 +57,9 @@ impl Target {
         headers.entry(ACCEPT).or_insert(accept);
         let no_cache = HeaderValue::from_static("no-cache");
         headers.entry(CACHE_CONTROL).or_insert(no_cache);
-        // Compression holds events back until a block is full.
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // Compression may hold events back until a block is full.
+        let encodings = if config.compression { "gzip, br, zstd" } else { "identity" };
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
 
         // The builder turns user info into an `Authorization` header and takes it off the URL.
         let asked = http.own().request(method.clone(), url).build().map_err(|error| {
@@ -65,15 +69,26 @@ impl Target {
             headers.entry(AUTHORIZATION).or_insert(basic.clone());
         }
         let (url, body) = (asked.url().clone(), config.body.clone());
-        Ok(Target { url, method, headers, body, is_elsewhere: false })
+        let (resume, start) = (config.resume.clone(), config.start.clone());
+        Ok(Target { url, method, headers, body, resume, start, is_elsewhere: false })
     }
 
-    /// The request that resumes behind `last_event_id`; an empty id sends no header.
+    /// The request that resumes behind `last_event_id`; an empty id asks for no place.
     pub(super) fn request(&self, last_event_id: &[u8]) -> Result<Request, Error> {
         let mut request = Request::new(self.method.clone(), self.url.clone());
         *request.headers_mut() = self.headers.clone();
-        if !last_event_id.is_empty() {
-            request.headers_mut().insert(LAST_EVENT_ID, id_value(&self.url, last_event_id)?);
+        match &self.resume {
+            _ if last_event_id.is_empty() => {
+                if let Some((name, value)) = &self.start {
+                    set_query(request.url_mut(), name, value.as_bytes());
+                }
+            }
+            Resume::Header => {
+                let value = id_value(&self.url, last_event_id)?;
+                request.headers_mut().insert(LAST_EVENT_ID, value);
+            }
+            Resume::Query(name) => set_query(request.url_mut(), name, last_event_id),
+            Resume::Never => {}
         }
         *request.body_mut() = self.body.clone().map(Into::into);
         Ok(request)
@@ -138,6 +153,17 @@ fn id_value(url: &Url, id: &[u8]) -> Result<HeaderValue, Error> {
         );
         Error::new(ErrorKind::Protocol, message)
     })
+}
+
+/// Gives the URL this query parameter, once.
+fn set_query(url: &mut Url, name: &str, value: &[u8]) {
+    let value = String::from_utf8_lossy(value);
+    let others: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(key, _)| key != name)
+        .map(|(k, v)| (k.into(), v.into()))
+        .collect();
+    url.query_pairs_mut().clear().extend_pairs(others).append_pair(name, &value);
 }
 
 fn harmless(headers: &HeaderMap) -> HeaderMap {

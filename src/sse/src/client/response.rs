@@ -19,8 +19,9 @@ pub(super) fn check_content(at: &str, headers: &HeaderMap) -> Result<(), Error> 
     match value(CONTENT_ENCODING) {
         Some(encoding) if !encoding.trim().eq_ignore_ascii_case("identity") => {
             let message = format!(
-                "{at}: the stream is compressed although identity was asked for; turn off \
-                 compression for it in the server or proxy"
+                "{at}: the stream is compressed as {encoding:.20?}, which was not asked for; turn \
+                 off compression for it in the server or proxy, or allow gzip, br and zstd by \
+                 compression"
             );
             Err(Error::new(ErrorKind::Rejected, message))
         }

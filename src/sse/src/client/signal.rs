@@ -47,4 +47,7 @@ pub struct Disconnected {
     pub retry_in: Duration,
     /// The class of the trouble.
     pub kind: ErrorKind,
+    /// False where a stream simply ended after it had given something: many sources close now and
+    /// then, and the next wait is no longer for it.
+    pub failed: bool,
 }

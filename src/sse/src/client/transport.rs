@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use super::config::Proxy;
 use super::request::{Target, shown_text};
 use super::{ClientConfig, Error, ErrorKind, tls};
 
@@ -40,7 +41,20 @@ fn http_client(config: &ClientConfig, identified: bool) -> Result<reqwest::Clien
     };
     let plain = !config.url.starts_with("https:");
     let tls = tls::client_config(&config.tls, plain, identified).map_err(failed)?;
-    reqwest::Client::builder()
+    let mut builder = reqwest::Client::builder();
+    match &config.proxy {
+        Proxy::None => builder = builder.no_proxy(),
+        Proxy::Environment => {}
+        Proxy::Url(url) => {
+            // Its parse error would quote the address, and with it a password.
+            let wrong = |_| failed("the proxy is no address; give http://host:port".into());
+            builder = builder.proxy(reqwest::Proxy::all(url.as_str()).map_err(wrong)?);
+        }
+    }
+    builder
+        .gzip(config.compression)
+        .brotli(config.compression)
+        .zstd(config.compression)
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
