@@ -14,7 +14,7 @@ REDIRECTS = 11
 SILENT_SECONDS = 45.0
 ASKED_AGAIN_SECONDS = 60.0
 
-GONE = r"WARNING.*source: .*trying again in"
+GONE = r"(INFO|WARNING).*source: .*trying again in"
 # The run's deadline may come before its patience ends; the next run asks anew.
 SILENT = r"WARNING.*no byte for 30|INFO.*run ended \(deadline\)"
 REFUSED = r"ERROR.*failed for good: SourceRejectedError"

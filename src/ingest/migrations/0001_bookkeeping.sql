@@ -21,6 +21,9 @@ create table sse_stream.offsets (
     -- neither was changed by a person, who asks for a rewind. Kept by writer 0.
     mirrored bigint,
     previously_mirrored bigint,
+    -- Where the numbers above are our own count of events: the source's id of the last event up to
+    -- position, from which to resume; empty where it has none. Null where ids are the numbers.
+    resume_token text,
     -- Who holds the stream, and a counter that grows with every change of hands, so that a run
     -- which lost the stream without noticing cannot commit.
     owner text,
@@ -46,6 +49,7 @@ select
     max(highest) as highest,
     max(mirrored) filter (where writer = 0) as mirrored,
     max(previously_mirrored) filter (where writer = 0) as previously_mirrored,
+    (array_agg(resume_token order by position, writer))[1] as resume_token,
     max(owner) filter (where writer = 0) as owner,
     max(fence) as fence,
     max(last_heard_at) as last_heard_at,
@@ -74,7 +78,9 @@ create table sse_stream.gaps (
     first_missed bigint not null,
     last_missed bigint not null,
     -- offset_jump: dense offsets went on further up; in_band: an event said so; anchor: a response
-    -- header did; gone: the source answered 410; reset: a person moved the offset forward.
+    -- header did; gone: the source answered 410; reset: a person moved the offset forward;
+    -- reconnect: a source that sends nothing again was connected to again. Where offsets are our own
+    -- count, a line is one number that no event has, and stands for an unknown number of events.
     noticed_by text not null,
     noticed_at timestamptz not null default now(),
     run_id text,
@@ -83,7 +89,7 @@ create table sse_stream.gaps (
     constraint gaps_range_key unique (stream, shard, epoch, first_missed, last_missed),
     constraint gaps_range_check check (first_missed <= last_missed),
     constraint gaps_noticed_by_check check (
-        noticed_by in ('offset_jump', 'in_band', 'anchor', 'gone', 'reset')
+        noticed_by in ('offset_jump', 'in_band', 'anchor', 'gone', 'reset', 'reconnect')
     )
 );
 

@@ -23,6 +23,22 @@ fn origin(url: &str) -> String {
     url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/").to_ascii_lowercase()
 }
 
+/// How the REST twin is reached, where the run has one.
+pub(crate) fn twin(config: &RunConfig) -> Option<sse::ClientConfig> {
+    let url = config.backfill_url.as_ref()?;
+    let mut twin = config.source.clone();
+    twin.url.clone_from(url);
+    twin.last_event_id = None;
+    (twin.method, twin.body) = ("GET".into(), None);
+    if origin(url) != origin(&config.source.url) {
+        // What the caller gave for the stream is for its host alone.
+        twin.headers.clear();
+        twin.credentials = None;
+        (twin.tls.client_cert, twin.tls.client_key) = (None, None);
+    }
+    Some(twin)
+}
+
 /// Fetches what lies in open gaps, each offset at most once per run.
 pub(crate) struct Backfill {
     pages: Pages,
@@ -57,14 +73,12 @@ impl Backfill {
         host: Arc<dyn Host>,
         offset: &Offset,
     ) -> Result<Option<Self>, Error> {
-        let Some(url) = &config.backfill_url else { return Ok(None) };
-        let mut twin = config.source.clone();
-        twin.url.clone_from(url);
-        twin.last_event_id = None;
-        if origin(url) != origin(&config.source.url) {
-            // What the caller gave for the stream is for its host alone.
-            twin.headers.clear();
-            (twin.tls.client_cert, twin.tls.client_key) = (None, None);
+        let Some(twin) = twin(config) else { return Ok(None) };
+        if config.preset.stream.ids.are_counted() {
+            return Err(Error::config(format!(
+                "preset {:?} has ids that are no numbers: backfill_url cannot fetch what lies between them; remove it",
+                config.preset.stream.name
+            )));
         }
         let stream = &config.preset.stream;
         Ok(Some(Self {

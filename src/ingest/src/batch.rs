@@ -17,6 +17,8 @@ pub(crate) struct Batch {
     /// had until then. Set when the batch is handed over; never for missed events, which move nothing.
     pub(crate) position: Option<i64>,
     pub(crate) peak: i64,
+    /// What is stored beside the position to resume from, where offsets are counted.
+    pub(crate) resume_token: Option<String>,
     /// A range of offsets that these events are all there is of; for a batch that repairs gaps in
     /// sparse offsets.
     pub(crate) covered: Option<(i64, i64)>,
@@ -35,7 +37,7 @@ pub(crate) struct Batch {
 pub(crate) struct Gap {
     pub(crate) first: i64,
     pub(crate) last: i64,
-    /// `offset_jump`, `in_band`, `anchor` or `gone`.
+    /// `offset_jump`, `in_band`, `anchor`, `gone` or `reconnect`.
     pub(crate) noticed_by: &'static str,
 }
 
@@ -133,6 +135,9 @@ impl Batch {
             self.position = self.events.iter().rev().find_map(|event| event.id);
             self.peak = self.highest().unwrap_or(0);
         }
+        let ids = self.events.iter().rev().map(|event| self.source_id(event));
+        let last = ids.filter(|id| !id.is_empty()).next();
+        self.resume_token = last.filter(|_| self.resume_token.is_some());
         self.covered = None;
         self.gaps.retain(|gap| self.position.is_some_and(|position| gap.last < position));
         self.undecide();
@@ -199,6 +204,7 @@ impl Batch {
             rows.rows.clear();
         }
         self.position = None;
+        self.resume_token = None;
         self.covered = None;
         self.gaps.clear();
         self.halt = None;

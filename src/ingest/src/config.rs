@@ -75,6 +75,24 @@ pub struct Limits {
     pub timeout: Option<Duration>,
     /// Time without any event (comments do not count).
     pub idle_timeout: Option<Duration>,
+    /// The run is a window of time of its own: events before it are passed over, and where nothing
+    /// has been read yet, the source is asked for what follows this moment, if it can tell. Needs
+    /// `until` and a stream name of the window's own.
+    pub from: Option<jiff::Timestamp>,
+    /// Where the run ends.
+    pub until: Option<Until>,
+    /// End when the source has told all it has.
+    pub drain: bool,
+}
+
+/// Where a run ends. Without a window of its own ([`Limits::from`]) what follows is the next run's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Behind this offset.
+    Offset(i64),
+    /// Before the first event of this moment or later, by the preset's `time`; or when this moment
+    /// has passed by the clock and the source has told all it has.
+    Time(jiff::Timestamp),
 }
 
 /// When a batch is due: with so many events, or `linger` after its first event, or after the commit

@@ -182,6 +182,7 @@ fn offset_of(row: &Value) -> Offset {
         highest: row["highest"].as_i64().unwrap_or_default(),
         mirrored: row["mirrored"].as_i64(),
         previously_mirrored: row["previously_mirrored"].as_i64(),
+        resume_token: row["resume_token"].as_str().map(str::to_owned),
     }
 }
 
@@ -191,7 +192,11 @@ fn mirror_findings(offset: Option<&Offset>, text: Option<&str>) -> Option<Value>
     let Some(asked) = mirror::number(text) else {
         return Some(json!({ "code": "mirror_not_a_number", "mirror": text }));
     };
-    match mirror::decide(offset, Some(text)) {
+    let decide = match offset.is_some_and(|offset| offset.resume_token.is_some()) {
+        true => mirror::decide_counted,
+        false => mirror::decide,
+    };
+    match decide(offset, Some(text)) {
         Ok(Start::Seek { from, to }) => {
             Some(json!({ "code": "rewind_pending", "from": from, "to": to }))
         }

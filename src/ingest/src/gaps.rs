@@ -15,9 +15,11 @@ use crate::offsets::Key;
 /// More open gaps than this are not held in memory: the oldest are.
 const MOST: usize = 10_000;
 
+/// What was sent while nobody listened has no offsets that could come.
 const OPEN: &str = "
     select gap_id, first_missed, last_missed, noticed_by = 'reset' from sse_stream.gaps
     where stream = $1 and shard = $2 and epoch = $3 and repaired_at is null
+      and noticed_by <> 'reconnect'
     order by first_missed, gap_id limit $4";
 const LOCK: &str = "select pg_advisory_xact_lock(hashtextextended($1, 0))";
 const NOTE: &str = "

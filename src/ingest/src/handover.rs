@@ -41,7 +41,12 @@ pub(crate) async fn open(
     }
     let shown = ask(host, "read the offset mirror", |host| host.read_mirror());
     let (shown, stored) = try_join(shown, store.stored()).await?;
-    let start = mirror::decide(stored.as_ref(), shown.as_deref())?;
+    let stream = &config.preset.stream;
+    let decide = match stream.ids.are_counted() {
+        true => mirror::decide_counted,
+        false => mirror::decide,
+    };
+    let start = decide(stored.as_ref(), shown.as_deref())?;
     store.take(&config.run, writers, &start).await?;
     if let Start::Seek { from, to } = start {
         tracing::warn!("the offset mirror was changed by hand: moving from offset {from} to {to}");
@@ -53,6 +58,8 @@ pub(crate) async fn open(
         offset.position,
         offset.epoch.as_deref().unwrap_or("(not known yet)")
     );
+    let class = stream.class();
+    tracing::info!("resume class {}: {}", class.as_str(), class.guarantee());
     for other in others {
         let (_, fence) = store.fence();
         other.stand(store.offset().clone(), fence);
@@ -77,6 +84,10 @@ fn writers(config: &RunConfig, catalog: &Catalog, host: &dyn Host) -> i32 {
         Mode::Insert => false,
     };
     let why = match catalog.routes.iter().find(scattered) {
+        _ if config.preset.stream.ids.are_counted() => {
+            "its ids are no numbers, so events are numbered in the order in which they come"
+                .to_owned()
+        }
         _ if split.is_none() => "the preset does not say by what to split events".to_owned(),
         Some(route) if route.mode == Mode::Append => {
             format!("the route to {} has no key", route.table)

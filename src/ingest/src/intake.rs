@@ -1,6 +1,9 @@
 //! From a parsed item to its place in the batch: id, type, policy for unknown types, encoded rows
 //! or the reason for a dead letter.
 
+mod envelope;
+mod window;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -10,11 +13,18 @@ use crate::config::{RunConfig, UnknownEvents};
 use crate::decode::{Decoder, Incoming, Reason};
 use crate::host::Host;
 use crate::offsets::Offset;
-use crate::preset::{Offsets, StreamSpec};
-use crate::selector::{Found, Selector};
+use crate::preset::{Ids, Offsets, Reconnect, ResumeClass};
+use crate::report::StopReason;
+use envelope::{Envelope, Kind};
+use window::{Place, Window};
+
+pub(crate) use window::event_time;
 
 /// How a gap shows where offsets are dense and the source says nothing.
 const JUMP: &str = "offset_jump";
+
+/// The longest text id: a request must carry it in a header.
+const LONGEST_ID: usize = 4096;
 
 /// Takes events in, one at a time.
 pub(crate) struct Intake {
@@ -24,7 +34,21 @@ pub(crate) struct Intake {
     unknown: UnknownEvents,
     gap_event: Option<String>,
     envelope: Envelope,
+    window: Window,
+    ids: Ids,
+    /// Whether the source sends nothing again, though the run connects again.
+    forgets: bool,
+    /// Text ids: the last one, to resume from.
+    token: String,
+    /// An id has come since this was last asked.
+    moved: bool,
+    /// Where offsets are our own count: how it came to light that an unknown number of events is
+    /// missing before the next one.
+    missing: Option<&'static str>,
+    /// Why nothing more is to be taken.
+    ended: Option<StopReason>,
     epoch: String,
+    dense: bool,
     /// The id that dense offsets must go on from; `None` where holes are no loss.
     dense_after: Option<i64>,
     /// The source has lost what follows here and begins again somewhere behind it.
@@ -45,15 +69,30 @@ impl Intake {
         host: Arc<dyn Host>,
         offset: &Offset,
     ) -> Self {
+        let stream = &config.preset.stream;
+        let window = Window::new(&config.limits, stream.lateness_seconds);
+        let dense = is_dense(config);
+        // A run that begins somewhere has missed nothing before.
+        let begins = config.limits.from.is_some() && offset.high_water == 0;
         Self {
-            decoder: Decoder::new(catalog, config.preset.stream.split.as_deref()),
+            decoder: Decoder::new(catalog, stream.split.as_deref()),
             catalog: catalog.clone(),
             host,
             unknown: config.unknown_events,
-            gap_event: config.preset.stream.gap_event.clone(),
-            envelope: Envelope::new(&config.preset.stream),
+            gap_event: stream.gap_event.clone(),
+            envelope: Envelope::new(stream, window.is_timed()),
+            window,
+            ids: stream.ids,
+            forgets: stream.class() == ResumeClass::None
+                && stream.ids.are_counted()
+                && reconnects(config),
+            token: offset.resume_token.clone().unwrap_or_default(),
+            moved: false,
+            missing: None,
+            ended: None,
             epoch: offset.epoch.clone().unwrap_or_default(),
-            dense_after: is_dense(config).then_some(offset.position),
+            dense,
+            dense_after: (dense && !begins).then_some(offset.position),
             gone_after: None,
             asked_after: None,
             last_id: offset.position,
@@ -78,6 +117,27 @@ impl Intake {
         self.peak
     }
 
+    /// Why nothing more is to be taken, where an event said so.
+    pub(crate) fn ended(&self) -> Option<StopReason> {
+        self.ended.or_else(|| self.window.is_reached(self.position).then_some(StopReason::Until))
+    }
+
+    /// Whether a source that has told us all it has can still bring what this run is to take.
+    pub(crate) fn has_passed(&self) -> bool {
+        self.window.has_passed(self.position, jiff::Timestamp::now())
+    }
+
+    /// Whether an id has come since this was last asked: a new connection goes on behind it.
+    pub(crate) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// What the stored offset needs beside the position to go on from: an empty text where offsets
+    /// are counted and there is nothing to resume from, `None` where the position says it all.
+    pub(crate) fn resume_token(&self) -> Option<&str> {
+        self.ids.are_counted().then_some(&self.token)
+    }
+
     pub(crate) fn epoch(&self) -> &str {
         &self.epoch
     }
@@ -88,12 +148,21 @@ impl Intake {
 
     /// A response begins, which should go on where we stand.
     pub(crate) fn connected(&mut self) {
-        self.asked_after = Some(self.last_id);
+        self.asked_after = Some(self.last_id).filter(|_| !self.ids.are_counted());
+        if self.forgets && self.position > 0 {
+            self.missing = Some("reconnect");
+        }
     }
 
     /// The response says after which id it begins. Ids between where we stand and that one are
     /// lost there.
     pub(crate) fn anchored(&mut self, anchor: &str, batches: &mut [Batch]) {
+        if self.ids.are_counted() {
+            if !self.token.is_empty() && self.token != anchor {
+                self.missing = Some("anchor");
+            }
+            return;
+        }
         match parse_id(anchor.as_bytes()) {
             Some(anchor) => {
                 self.note_gap(Some(anchor), "anchor", &mut batches[0]);
@@ -111,20 +180,26 @@ impl Intake {
 
     /// The source no longer has what follows where we stand: what comes next ends a gap.
     pub(crate) fn gone(&mut self) {
-        self.gone_after = Some(self.last_id);
+        if self.ids.are_counted() {
+            self.missing = Some("gone");
+        } else {
+            self.gone_after = Some(self.last_id);
+        }
         tracing::warn!(
             "the source no longer has what follows offset {} (http status 410); going on with the oldest that it has",
             self.last_id
         );
     }
 
-    /// From now on events belong to this history, read from its beginning.
-    pub(crate) fn begin(&mut self, epoch: &str) {
+    /// From now on events belong to this history, read from its beginning: behind this position.
+    pub(crate) fn begin(&mut self, epoch: &str, position: i64) {
         self.name_epoch(epoch);
-        (self.last_id, self.position, self.peak) = (0, 0, 0);
+        (self.last_id, self.position, self.peak) = (position, position, position);
+        self.token.clear();
         self.asked_after = None;
         self.gone_after = None;
-        self.dense_after = self.dense_after.map(|_| 0);
+        self.missing = None;
+        self.dense_after = self.dense.then_some(position);
     }
 
     /// The history we stand in is called so.
@@ -144,11 +219,12 @@ impl Intake {
                     event.head.len()
                 );
                 let fate = Fate::Dead(Reason::new("too_large", text));
-                self.put(parse_id(id), id, event.event, event.head, fate, &mut batches[0]);
+                let offset = self.number(id, &mut batches[0]);
+                self.put(offset, id, event.event, event.head, fate, &mut batches[0]);
                 true
             }
             sse::Item::IdOnly(id) => {
-                self.advance(parse_id(id));
+                self.pass(id, None);
                 false
             }
             sse::Item::Comment(_) | sse::Item::Retry(_) => false,
@@ -158,6 +234,11 @@ impl Intake {
     fn take_event(&mut self, event: &sse::Event<'_>, batches: &mut [Batch]) -> bool {
         let sse_id = if event.own_id { event.id } else { b"" };
         if self.gap_event.as_deref() == Some(event.event) {
+            if self.ids.are_counted() {
+                self.missing = Some("in_band");
+                self.pass(sse_id, None);
+                return false;
+            }
             self.note_gap(parse_id(sse_id), "in_band", &mut batches[0]);
             self.last_id = parse_id(sse_id).unwrap_or(self.last_id).max(self.last_id);
             self.advance(parse_id(sse_id));
@@ -165,20 +246,41 @@ impl Intake {
         }
         if let Some(raw) = event.raw_data {
             let reason = Reason::new("invalid_utf8", "the data is not valid UTF-8");
+            if self.envelope.is_control(event.event) {
+                return false;
+            }
             let fate = Fate::Dead(reason);
-            self.put(parse_id(sse_id), sse_id, event.event, raw, fate, &mut batches[0]);
+            let id = self.number(sse_id, &mut batches[0]);
+            self.put(id, sse_id, event.event, raw, fate, &mut batches[0]);
             return true;
         }
-        let (id, event_type) = self.envelope.read(sse_id, event.event, event.data);
+        let says = self.envelope.read(sse_id, event.event, event.data);
+        if says.kind == Kind::Done {
+            self.ended = Some(StopReason::Done);
+            return false;
+        }
+        let place = self.window.place(self.offset_of(&says.id), says.time);
+        if place == Place::Behind {
+            self.ended = Some(StopReason::Until);
+            return false;
+        }
+        if says.kind == Kind::Control && self.ids.are_counted() {
+            return false;
+        }
+        if says.kind != Kind::Data || place == Place::Outside {
+            self.pass(&says.id, Some(&mut batches[0]));
+            return false;
+        }
+        let (id, event_type) = (self.number(&says.id, &mut batches[0]), says.event_type);
         let dead = |code, text| (0, Fate::Dead(Reason::new(code, text)));
         let (writer, fate) = match (id, event_type) {
-            (None, _) => dead("missing_id", "the event has no integer id"),
+            (None, _) => (0, Fate::Dead(Reason::new("missing_id", self.no_id()))),
             (_, None) => dead("missing_field", "the event has no type"),
             (Some(id), Some(event_type)) => self.decode(id, event_type, event.data, batches),
         };
         let batch = &mut batches[writer];
-        let source_id = id.filter(|_| sse_id.is_empty()).map(|id| id.to_string());
-        let source_id = source_id.as_deref().map_or(sse_id, str::as_bytes);
+        // As the source wrote it: where the id is a pointer's, what stood there.
+        let source_id = if says.id.is_empty() { sse_id } else { &*says.id };
         let event_type = event_type.unwrap_or(event.event);
         self.put(id, source_id, event_type, event.data.as_bytes(), fate, batch);
         true
@@ -224,6 +326,58 @@ impl Intake {
         }
     }
 
+    /// The offset that an id is, or the next one of our own count.
+    fn offset_of(&self, id: &[u8]) -> Option<i64> {
+        match self.ids {
+            Ids::Integer => parse_id(id),
+            Ids::Text => is_token(id).then_some(self.position + 1),
+            Ids::None => Some(self.position + 1),
+        }
+    }
+
+    /// As [`Intake::offset_of`], for an event that is taken: what is missing before it is noted,
+    /// under a number of its own, since nobody knows how much it is.
+    fn number(&mut self, id: &[u8], batch: &mut Batch) -> Option<i64> {
+        let offset = self.offset_of(id)?;
+        let Some(noticed_by) = self.missing.take() else { return Some(offset) };
+        batch.gaps.push(Gap { first: offset, last: offset, noticed_by });
+        self.advance(Some(offset));
+        self.offset_of(id)
+    }
+
+    /// Steps over something that is no data and has this id.
+    fn pass(&mut self, id: &[u8], batch: Option<&mut Batch>) {
+        if self.ids.are_counted() {
+            self.keep_token(id);
+            return;
+        }
+        let Some(id) = parse_id(id) else { return };
+        if let Some(batch) = batch {
+            self.note_gap(Some(id - 1), JUMP, batch);
+            self.dense_after = self.dense.then_some(id).max(self.dense_after);
+            self.last_id = id;
+        }
+        self.advance(Some(id));
+    }
+
+    fn keep_token(&mut self, id: &[u8]) {
+        if self.ids == Ids::Text
+            && is_token(id)
+            && let Ok(text) = std::str::from_utf8(id)
+        {
+            self.token.clear();
+            self.token.push_str(text);
+            self.moved = true;
+        }
+    }
+
+    fn no_id(&self) -> String {
+        match self.ids {
+            Ids::Integer => "the event has no integer id".to_owned(),
+            _ => format!("the event has no id of text up to {LONGEST_ID} bytes"),
+        }
+    }
+
     fn put(
         &mut self,
         id: Option<i64>,
@@ -235,7 +389,8 @@ impl Intake {
     ) {
         let noticed_by = if id.is_some() && self.gone_after.is_some() { "gone" } else { JUMP };
         self.note_gap(id.map(|id| id - 1), noticed_by, batch);
-        self.dense_after = self.dense_after.max(id.filter(|_| self.dense_after.is_some()));
+        self.dense_after = self.dense_after.max(id.filter(|_| self.dense));
+        self.keep_token(source_id);
         if let Some(id) = id {
             if let Some(asked) = self.asked_after.take().filter(|asked| id <= *asked) {
                 tracing::warn!(
@@ -254,6 +409,7 @@ impl Intake {
     /// what we never ask for is lost.
     fn advance(&mut self, id: Option<i64>) {
         self.position = id.unwrap_or(self.position);
+        self.moved |= id.is_some();
         self.peak = self.peak.max(self.position);
     }
 
@@ -281,9 +437,10 @@ impl Intake {
         wanted: &RangeInclusive<i64>,
         batch: &mut Batch,
     ) -> bool {
-        let (id, event_type) = self.envelope.read(event.id, event.event, event.data);
-        let Some(id) = id.filter(|id| wanted.contains(id)) else { return false };
-        let event_type = event_type.unwrap_or(event.event);
+        let says = self.envelope.read(event.id, event.event, event.data);
+        let id = parse_id(&says.id).filter(|id| wanted.contains(id) && says.kind == Kind::Data);
+        let Some(id) = id else { return false };
+        let event_type = says.event_type.unwrap_or(event.event);
         let (_, fate) = self.decode(id, event_type, event.data, std::slice::from_mut(batch));
         let source_id = id.to_string();
         batch.push(Some(id), source_id.as_bytes(), event_type, event.data.as_bytes(), fate);
@@ -312,50 +469,22 @@ fn writer_of(split: Option<&str>, writers: usize) -> usize {
     ((hash >> 32) % writers as u64) as usize
 }
 
+/// Whether a response that ends is asked for again.
+fn reconnects(config: &RunConfig) -> bool {
+    config.preset.stream.reconnect == Reconnect::Always
+}
+
+/// Whether an id can be stored and sent back.
+fn is_token(id: &[u8]) -> bool {
+    let plain = |byte: &u8| !byte.is_ascii_control();
+    !id.is_empty()
+        && id.len() <= LONGEST_ID
+        && id.iter().all(plain)
+        && std::str::from_utf8(id).is_ok()
+}
+
 /// An offset: ASCII digits that fit.
 fn parse_id(id: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(id).ok()?;
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-}
-
-/// Where the preset finds id and type: in the SSE fields, or by pointers in the data.
-struct Envelope {
-    selector: Selector,
-    id: Option<usize>,
-    event_type: Option<usize>,
-    found: Found,
-}
-
-impl Envelope {
-    fn new(stream: &StreamSpec) -> Self {
-        let mut selector = Selector::default();
-        let mut slot = |place: &str| (place != "sse").then(|| selector.add(place));
-        let (id, event_type) = (slot(&stream.id), slot(&stream.event_type));
-        Self { selector, id, event_type, found: Found::default() }
-    }
-
-    fn read<'a>(
-        &mut self,
-        sse_id: &[u8],
-        sse_type: &'a str,
-        data: &'a str,
-    ) -> (Option<i64>, Option<&'a str>) {
-        if self.id.is_none() && self.event_type.is_none() {
-            return (parse_id(sse_id), Some(sse_type));
-        }
-        // Broken JSON shows as a missing id here and as `not_json` in the decoder.
-        let picked = self.selector.pick(data, &mut self.found).is_ok();
-        let value = |slot: usize| {
-            self.found.get(data, slot).filter(|_| picked).map(|json| json.trim_matches('"'))
-        };
-        let id = match self.id {
-            Some(slot) => value(slot).and_then(|text| parse_id(text.as_bytes())),
-            None => parse_id(sse_id),
-        };
-        let event_type = match self.event_type {
-            Some(slot) => value(slot),
-            None => Some(sse_type),
-        };
-        (id, event_type)
-    }
 }

@@ -232,6 +232,7 @@ impl Lanes {
         intake.epoch().clone_into(&mut batch.epoch);
         batch.position = Some(intake.position());
         batch.peak = intake.peak();
+        batch.resume_token = intake.resume_token().map(str::to_owned);
         lane.since = None;
         // A processor may take its time; the database may not.
         let own = batch.events.iter().any(|event| self.host.processor(batch.event_type(event)));
@@ -372,20 +373,20 @@ impl Lanes {
         !self.is_busy() && self.is_drained(intake)
     }
 
-    /// Moves all writers to the beginning of another history. No job may run.
-    pub(crate) async fn begin_epoch(&mut self, epoch: &str) -> Result<(), Error> {
+    /// Moves all writers to the beginning of another history, and says where that is. No job may run.
+    pub(crate) async fn begin_epoch(&mut self, epoch: &str) -> Result<i64, Error> {
         let fences: Vec<(i32, i64)> =
             self.lanes.iter().filter_map(|lane| lane.store.as_ref()).map(Store::fence).collect();
-        let Some(lead) = self.lead_mut() else { return Ok(()) };
+        let Some(lead) = self.lead_mut() else { return Ok(0) };
         let offset = lead.begin_epoch(epoch, &fences).await?;
         for lane in &mut self.lanes {
-            lane.position = 0;
+            lane.position = offset.position;
         }
         for store in self.lanes[1..].iter_mut().filter_map(|lane| lane.store.as_mut()) {
             let (_, fence) = store.fence();
             store.stand(offset.clone(), fence);
         }
-        Ok(())
+        Ok(offset.position)
     }
 
     /// Gives up what is under way.

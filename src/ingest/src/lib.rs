@@ -27,6 +27,7 @@ mod lanes;
 mod lease;
 mod migrate;
 mod mirror;
+mod oauth;
 mod offsets;
 mod pages;
 mod pipeline;
@@ -36,6 +37,7 @@ mod recovery;
 mod replay;
 mod report;
 mod reset;
+mod seek;
 mod selector;
 mod settle;
 mod source;
@@ -46,7 +48,7 @@ mod watch;
 
 pub use config::{
     BadEvents, BatchConfig, GapPolicy, Limits, MaxDeadLetters, RunConfig, RunIdentity, SourceKind,
-    Stop, UnknownEvents,
+    Stop, UnknownEvents, Until,
 };
 pub use connect::DatabaseConfig;
 pub use cursor::Params;
@@ -56,8 +58,9 @@ pub use error::{Error, ErrorKind};
 pub use history::{Pruned, prune};
 pub use host::{Cursor, Host, NoHost, ProcessorEvent, Rows, Value};
 pub use migrate::{Applied, Migration, migrate};
+pub use oauth::ClientCredentials;
 pub use pipeline::run;
-pub use preset::{Offsets, Preset};
+pub use preset::{Offsets, Preset, ResumeClass};
 pub use replay::{Replay, Replayed, replay};
 pub use report::{Report, StopReason};
 pub use reset::{Reset, plan_reset, reset};

@@ -50,6 +50,20 @@ pub(crate) fn decide(stored: Option<&Offset>, mirror: Option<&str>) -> Result<St
     Ok(Start::Seek { from: stored.position, to: asked })
 }
 
+/// The same where offsets are our own count: the source knows nothing of them, so nobody can ask to
+/// go on from one.
+pub(crate) fn decide_counted(
+    stored: Option<&Offset>,
+    mirror: Option<&str>,
+) -> Result<Start, Error> {
+    match decide(stored, mirror.filter(|_| stored.is_some()))? {
+        Start::Seek { from, to } => Err(Error::config(format!(
+            "the offset mirror asks for {to}, but this stream's ids are no numbers and its offsets (now {from}) are only counted here; set it back to {from} or delete it; nothing was moved"
+        ))),
+        start => Ok(start),
+    }
+}
+
 /// The offset that a mirror's text is, if it is one.
 pub(crate) fn number(text: &str) -> Option<i64> {
     text.trim().parse().ok().filter(|n| *n >= 0)
@@ -76,6 +90,7 @@ mod tests {
             highest: 100,
             mirrored: Some(90),
             previously_mirrored: Some(70),
+            resume_token: None,
         }
     }
 
@@ -90,6 +105,20 @@ mod tests {
         ] {
             assert_eq!(decide(None, mirror).unwrap(), Start::First { position, mirrored: seen });
         }
+    }
+
+    #[test]
+    fn a_count_cannot_be_asked_for() {
+        assert_eq!(
+            decide_counted(None, Some("12")).unwrap(),
+            Start::First { position: 0, mirrored: None }
+        );
+        assert_eq!(decide_counted(Some(&stored()), Some("70")).unwrap(), Start::Stored);
+        let error = decide_counted(Some(&stored()), Some("10")).unwrap_err().to_string();
+        assert!(
+            error.contains("only counted here") && error.contains("nothing was moved"),
+            "{error}"
+        );
     }
 
     #[test]

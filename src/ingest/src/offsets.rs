@@ -16,6 +16,9 @@ pub(crate) struct Offset {
     pub(crate) highest: i64,
     pub(crate) mirrored: Option<i64>,
     pub(crate) previously_mirrored: Option<i64>,
+    /// Where offsets are our own count: the source's id of the last event, or an empty text. `None`
+    /// where offsets are the source's ids.
+    pub(crate) resume_token: Option<String>,
 }
 
 /// A parameter with its type, for statements that are said once: they cost one trip.
@@ -25,7 +28,7 @@ type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 pub(crate) type Key<'a> = (&'a str, i32);
 
 const STREAM: &str = "
-    select epoch, position, high_water, highest, mirrored, previously_mirrored
+    select epoch, position, high_water, highest, mirrored, previously_mirrored, resume_token
     from sse_stream.streams where stream = $1 and shard = $2";
 const LOCK: &str = "
     select fence from sse_stream.offsets where stream = $1 and shard = $2 order by writer for update";
@@ -34,15 +37,15 @@ const LOCK: &str = "
 const TAKE: &str = "
     insert into sse_stream.offsets
         (stream, shard, writer, epoch, position, high_water, highest, mirrored, previously_mirrored,
-         owner, fence)
+         owner, fence, resume_token)
     select $1, $2, w, $4, $5, $6, $7, case when w = 0 then $8::bigint end,
-           case when w = 0 then $9::bigint end, $10, $11
+           case when w = 0 then $9::bigint end, $10, $11, $12
     from generate_series(0, $3 - 1) w
     on conflict (stream, shard, writer) do update
     set epoch = excluded.epoch, position = excluded.position, high_water = excluded.high_water,
         highest = excluded.highest, mirrored = excluded.mirrored,
         previously_mirrored = excluded.previously_mirrored, owner = excluded.owner,
-        fence = excluded.fence, updated_at = now()";
+        fence = excluded.fence, resume_token = excluded.resume_token, updated_at = now()";
 const DISMISS: &str =
     "delete from sse_stream.offsets where stream = $1 and shard = $2 and writer >= $3";
 /// A source may come back to a history that it had left: what landed of it is known by its marks.
@@ -58,7 +61,8 @@ const ENTER: &str = "
     returning high_water, highest";
 const BEGIN: &str = "
     update sse_stream.offsets o
-    set epoch = $3, position = 0, high_water = $4, highest = $5, updated_at = now()
+    set epoch = $3, position = $8, high_water = $4, highest = $5, updated_at = now(),
+        resume_token = case when resume_token is not null then '' end
     from unnest($6::integer[], $7::bigint[]) ours (writer, fence)
     where o.stream = $1 and o.shard = $2 and o.writer = ours.writer and o.fence = ours.fence";
 
@@ -67,7 +71,7 @@ fn failed(error: tokio_postgres::Error) -> Error {
 }
 
 impl Offset {
-    /// From a row of these six columns.
+    /// From a row of these seven columns.
     pub(crate) fn of(row: &Row) -> Self {
         Self {
             epoch: row.get(0),
@@ -76,6 +80,7 @@ impl Offset {
             highest: row.get(3),
             mirrored: row.get(4),
             previously_mirrored: row.get(5),
+            resume_token: row.get(6),
         }
     }
 }
@@ -105,7 +110,7 @@ pub(crate) async fn write(
     offset: &Offset,
     (owner, fence): (&str, i64),
 ) -> Result<(), Error> {
-    let numbers: [Param<'_>; 11] = [
+    let numbers: [Param<'_>; 12] = [
         (&stream, Type::TEXT),
         (&shard, Type::INT4),
         (&writers, Type::INT4),
@@ -117,6 +122,7 @@ pub(crate) async fn write(
         (&offset.previously_mirrored, Type::INT8),
         (&owner, Type::TEXT),
         (&fence, Type::INT8),
+        (&offset.resume_token, Type::TEXT),
     ];
     try_join(client.execute_typed(TAKE, &numbers), client.execute_typed(DISMISS, &numbers[..3]))
         .await
@@ -125,20 +131,24 @@ pub(crate) async fn write(
 }
 
 /// Moves all rows to offset 0 of a history, new or known, in the present transaction: those whose
-/// fence is ours. Returns how many there were, and the history's marks.
+/// fence is ours. Where offsets are counted, a known history is counted on. Returns how many rows
+/// there were, and where they stand.
 pub(crate) async fn begin_epoch(
     client: &Client,
     (stream, shard): Key<'_>,
     epoch: &str,
     fences: &[(i32, i64)],
+    counted: bool,
 ) -> Result<(usize, Offset), Error> {
     client.execute(LEAVE, &[&stream, &shard]).await.map_err(failed)?;
     let marks = client.query_one(ENTER, &[&stream, &shard, &epoch]).await.map_err(failed)?;
     let (high_water, highest): (i64, i64) = (marks.get(0), marks.get(1));
     let (writers, fences): (Vec<i32>, Vec<i64>) = fences.iter().copied().unzip();
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-        [&stream, &shard, &epoch, &high_water, &highest, &writers, &fences];
+    let position = if counted { highest } else { 0 };
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
+        [&stream, &shard, &epoch, &high_water, &highest, &writers, &fences, &position];
     let moved = client.execute(BEGIN, &params).await.map_err(failed)?;
-    let epoch = Some(epoch.to_owned());
-    Ok((moved as usize, Offset { epoch, high_water, highest, ..Offset::default() }))
+    let (epoch, resume_token) = (Some(epoch.to_owned()), counted.then(String::new));
+    let offset = Offset { epoch, position, high_water, highest, resume_token, ..Offset::default() };
+    Ok((moved as usize, offset))
 }

@@ -8,14 +8,17 @@ use tokio::task::JoinError;
 
 use crate::backfill::Backfill;
 use crate::batch::Gap;
-use crate::config::{BadEvents, GapPolicy, RunConfig, Stop};
+use crate::config::{BadEvents, GapPolicy, RunConfig, Stop, Until};
 use crate::error::{Error, ErrorKind};
 use crate::handover::{open, show};
 use crate::host::Host;
 use crate::intake::Intake;
 use crate::lanes::{Done, Lanes, Work, no_answer};
+use crate::offsets::Offset;
+use crate::preset::{Ids, ResumeClass};
 use crate::progress::Progress;
 use crate::report::{Report, StopReason};
+use crate::seek::seek;
 use crate::settle::Committed;
 use crate::source::{Signal, Source};
 use crate::store::Store;
@@ -30,6 +33,11 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the end of a run goes on fetching missed events.
 const REPAIR_GRACE: Duration = Duration::from_secs(10);
 
+/// After so long without an event a source that is connected has told all it has; sooner, if it
+/// gives a sign of life that long after its last event.
+const QUIET_AFTER: Duration = Duration::from_secs(3);
+const SIGN_AFTER: Duration = Duration::from_millis(500);
+
 /// How often waiting events are tried again whose parent came by another way.
 const REVISIT_EVERY: Duration = Duration::from_secs(60);
 
@@ -38,6 +46,7 @@ const REVISIT_EVERY: Duration = Duration::from_secs(60);
 /// Waits for the stream's lock first. Everything that the report counts is committed; on an error,
 /// too, the stored offset says exactly what stands, and the next run goes on from there.
 pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<Report, Error> {
+    check_bounds(&config)?;
     let opened = tokio::select! {
         opened = Box::pin(open(&config, &host, &stop)) => opened?,
         () = overdue(&stop) => None,
@@ -46,7 +55,11 @@ pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<R
         return Ok(empty_report(&config, StopReason::Stopped));
     };
 
-    let mut pipeline = Pipeline::new(config, stores, host.clone(), stop.clone())?;
+    let begins = tokio::select! {
+        begins = Box::pin(seek(&config, stores[0].offset())) => begins,
+        () = stop.wait() => stores[0].offset().position,
+    };
+    let mut pipeline = Pipeline::new(config, (stores, begins), host.clone(), stop.clone())?;
     let ended = tokio::select! {
         ended = Box::pin(pipeline.drive()) => ended,
         () = overdue(&stop) => {
@@ -55,6 +68,26 @@ pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<R
         }
     };
     Box::pin(pipeline.finish(ended, &host, &stop)).await
+}
+
+/// Refuses bounds that this feed cannot keep.
+fn check_bounds(config: &RunConfig) -> Result<(), Error> {
+    let (stream, limits) = (&config.preset.stream, &config.limits);
+    let timed = limits.from.is_some() || matches!(limits.until, Some(Until::Time(_)));
+    let why = if timed && stream.time.is_none() {
+        "does not say where the time of an event stands; add time = \"/pointer\" to [stream]"
+    } else if limits.from.is_none() {
+        return Ok(());
+    } else if !matches!(limits.until, Some(Until::Time(_))) {
+        "is to be read from a time on without an end; name one"
+    } else if stream.class() == ResumeClass::None {
+        "is of the resume class none: it gives no window of time again, so that a retry would lose events; read it as a stream"
+    } else if stream.ids == Ids::Text && stream.since.is_none() {
+        "cannot be asked for a time: add since = { query = \"...\" } to [stream] if the source can"
+    } else {
+        return Ok(());
+    };
+    Err(Error::config(format!("preset {:?} {why}", stream.name)))
 }
 
 async fn overdue(stop: &Stop) {
@@ -74,6 +107,7 @@ fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
         ignored: 0,
         gaps: 0,
         gaps_repaired: 0,
+        resume_class: config.preset.stream.class(),
         batches_processed: 0,
         bytes: 0,
         first_offset: None,
@@ -99,6 +133,14 @@ struct Pipeline {
     started: Instant,
     last_event_at: Instant,
     heard: bool,
+    /// When the present response began, and the newest offset that its head named.
+    connected_at: Option<Instant>,
+    head: Option<i64>,
+    /// Since the last event the source has given a sign of life, a while after it, or a whole answer
+    /// with no other.
+    signed: bool,
+    /// How the one response ended, where it is not asked for again.
+    broken_off: Option<String>,
     /// Until the source has answered once: what it last failed with.
     unreached: Option<String>,
     revisit_at: Instant,
@@ -108,14 +150,15 @@ struct Pipeline {
 impl Pipeline {
     fn new(
         config: RunConfig,
-        stores: Vec<Store>,
+        (stores, begins): (Vec<Store>, i64),
         host: Arc<dyn Host>,
         stop: Stop,
     ) -> Result<Self, Error> {
         let config = Arc::new(config);
         let lead = &stores[0];
-        let source = Source::open(&config, lead.offset().position)?;
-        let intake = Intake::new(&config, lead.catalog(), host.clone(), lead.offset());
+        let offset = Offset { position: begins, ..lead.offset().clone() };
+        let source = Source::open(&config, &offset)?;
+        let intake = Intake::new(&config, lead.catalog(), host.clone(), &offset);
         let backfill = Backfill::open(&config, lead.catalog(), host.clone(), lead.offset())?;
         let mut report = empty_report(&config, StopReason::Stopped);
         report.position = lead.offset().position;
@@ -131,6 +174,10 @@ impl Pipeline {
             started: now,
             last_event_at: now,
             heard: false,
+            connected_at: None,
+            head: None,
+            signed: false,
+            broken_off: None,
             unreached: Some("no answer yet".to_owned()),
             revisit_at: now,
             progress: Progress::new(config.progress_every),
@@ -166,11 +213,38 @@ impl Pipeline {
         } else {
             self.finish_jobs().await?;
         }
+        self.check_window(reason)?;
+        self.check_last_word()?;
         self.check_gaps()?;
         if let Some(why) = self.too_many(true) {
             return Err(Error::new(ErrorKind::BadEvent, why));
         }
         Ok(reason)
+    }
+
+    /// A window of time is read to its end or it has failed: nobody comes back for the rest.
+    fn check_window(&self, reason: StopReason) -> Result<(), Error> {
+        let early =
+            matches!(reason, StopReason::Deadline | StopReason::Idle | StopReason::EventLimit);
+        if self.config.limits.from.is_none() || !early {
+            return Ok(());
+        }
+        let message = format!(
+            "stream {:?} ended by {} before the end of its window; what came is kept, and the next attempt goes on behind it",
+            self.report.stream,
+            reason.as_str()
+        );
+        Err(Error::new(ErrorKind::Source, message))
+    }
+
+    /// The one response must have said its last word, where there is one.
+    fn check_last_word(&self) -> Result<(), Error> {
+        let done = self.config.preset.stream.done.as_ref();
+        let (Some(done), Some(reason)) = (done, &self.broken_off) else { return Ok(()) };
+        let message = format!(
+            "{reason}, before it said {done:?}; what came until then has landed, and asking again may give another answer"
+        );
+        Err(Error::new(ErrorKind::Source, message))
     }
 
     /// Moves parsed events into the batch while there is room.
@@ -179,22 +253,47 @@ impl Pipeline {
             // Not the source is silent, we do not listen.
             self.last_event_at = Instant::now();
         }
-        let mut any = false;
+        let (mut any, mut taken) = (false, false);
         while self.has_room() {
             let Some(item) = self.source.next_item() else { break };
+            taken = true;
             if self.intake.take(item, &mut self.lanes.filling) {
                 any = true;
             }
         }
+        if self.intake.has_moved() {
+            self.source.goes_on_after(self.intake.position(), self.intake.resume_token());
+        }
         if any {
             self.source.has_given();
             self.last_event_at = Instant::now();
+            self.signed = false;
+        } else if taken {
+            self.signed |= self.quiet_for() >= SIGN_AFTER;
         }
         self.lanes.note_filling();
     }
 
     fn has_room(&self) -> bool {
-        self.lanes.has_room() && !self.limit_reached()
+        self.lanes.has_room() && !self.limit_reached() && self.intake.ended().is_none()
+    }
+
+    /// How long the source has given no event although it could.
+    fn quiet_for(&self) -> Duration {
+        let since = self.connected_at.map(|at| at.max(self.last_event_at));
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Whether the source has told all it has: we stand at its newest offset, or it says nothing
+    /// more, or only that it is there.
+    fn is_caught_up(&self) -> bool {
+        let at_head = self.head.is_some_and(|head| self.intake.position() >= head);
+        self.connected_at.is_some() && (at_head || self.signed || self.quiet_for() >= QUIET_AFTER)
+    }
+
+    /// Whether somebody waits for the source to have told all.
+    fn waits_for_quiet(&self) -> bool {
+        self.config.limits.drain || self.intake.has_passed()
     }
 
     fn limit_reached(&self) -> bool {
@@ -205,6 +304,12 @@ impl Pipeline {
         let limits = &self.config.limits;
         if self.stop.is_set() {
             Some(StopReason::Stopped)
+        } else if let Some(ended) = self.intake.ended() {
+            Some(ended)
+        } else if self.is_caught_up() && self.intake.has_passed() {
+            Some(StopReason::Until)
+        } else if self.is_caught_up() && limits.drain {
+            Some(StopReason::CaughtUp)
         } else if self.limit_reached() {
             Some(StopReason::EventLimit)
         } else if limits.timeout.is_some_and(|timeout| self.started.elapsed() >= timeout) {
@@ -338,6 +443,9 @@ impl Pipeline {
             self.lanes.next_due(&self.intake).filter(|_| !self.wants_revisit()),
             limits.timeout.map(|timeout| self.started + timeout),
             limits.idle_timeout.map(|idle| self.last_event_at + idle),
+            self.connected_at
+                .filter(|_| self.waits_for_quiet())
+                .map(|at| at.max(self.last_event_at) + QUIET_AFTER),
         ]
         .into_iter()
         .flatten()
@@ -348,8 +456,10 @@ impl Pipeline {
     async fn hear(&mut self, signal: Signal) -> Result<Option<StopReason>, Error> {
         match signal {
             Signal::Bytes => self.heard = true,
-            Signal::Connected { epoch, anchor } => {
+            Signal::Connected { epoch, anchor, head } => {
                 self.unreached = None;
+                self.connected_at = Some(Instant::now());
+                self.head = head;
                 self.intake.connected();
                 let goes_on = self.meet_epoch(epoch).await?;
                 if let Some(anchor) = anchor.filter(|_| goes_on) {
@@ -358,12 +468,25 @@ impl Pipeline {
                 }
             }
             Signal::Gone => self.intake.gone(),
-            Signal::Disconnected { reason, retry_in } => {
+            Signal::Disconnected { reason, retry_in, failed } => {
                 self.report.reconnects += 1;
+                // An answer without an event that ended in peace says that there was none.
+                let began = self.connected_at.take();
+                let empty = began.is_some_and(|began| self.last_event_at < began);
+                self.signed = !failed && (empty || self.signed);
                 self.unreached = self.unreached.take().map(|_| reason.clone());
-                tracing::warn!("source: {reason}; trying again in {:.1} s", retry_in.as_secs_f64());
+                let seconds = retry_in.as_secs_f64();
+                if failed {
+                    tracing::warn!("source: {reason}; trying again in {seconds:.1} s");
+                } else {
+                    tracing::info!("source: {reason}; trying again in {seconds:.1} s");
+                }
             }
             Signal::End => return Ok(Some(StopReason::EndOfStream)),
+            Signal::Over { reason } => {
+                self.broken_off = Some(reason);
+                return Ok(Some(StopReason::EndOfStream));
+            }
         }
         Ok(None)
     }
@@ -388,14 +511,14 @@ impl Pipeline {
             }
         }
         self.commit_all().await?;
-        self.lanes.begin_epoch(&epoch).await?;
-        self.intake.begin(&epoch);
+        let position = self.lanes.begin_epoch(&epoch).await?;
+        self.intake.begin(&epoch, position);
         if let Some(backfill) = &mut self.backfill {
             backfill.begin();
         }
-        self.report.position = 0;
+        self.report.position = position;
         self.report.epoch = Some(epoch);
-        self.source.restart(0);
+        self.source.restart(position);
         Ok(false)
     }
 

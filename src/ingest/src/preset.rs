@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use crate::error::Error;
 
-pub use stream::Offsets;
+pub use stream::{Offsets, ResumeClass};
 
 pub(crate) use route::{Mode, RouteSpec, split_table};
-pub(crate) use stream::{PagesSpec, StreamSpec};
+pub(crate) use stream::{Ids, PagesSpec, Reconnect, Scalar, StreamSpec, TimeFormat};
 
 /// One feed: the stream's conventions and its routes.
 #[derive(Clone, Debug, Deserialize)]

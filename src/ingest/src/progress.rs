@@ -54,7 +54,10 @@ impl Progress {
     pub(crate) fn gaps(&mut self, gaps: &[Gap]) {
         let texts: Vec<String> = gaps
             .iter()
-            .map(|gap| format!("{} to {} ({})", gap.first, gap.last, gap.noticed_by))
+            .map(|gap| match gap.noticed_by {
+                "reconnect" => format!("an unknown number before {} (reconnect)", gap.last + 1),
+                noticed_by => format!("{} to {} ({noticed_by})", gap.first, gap.last),
+            })
             .collect();
         self.gaps.add(gaps.len() as u64, texts.iter());
         self.gaps.tell(self.every, GAPS);

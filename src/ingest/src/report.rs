@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::preset::ResumeClass;
+
 /// Why a run ended. All of these are normal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
@@ -11,6 +13,12 @@ pub enum StopReason {
     Idle,
     EndOfStream,
     Stopped,
+    /// The source said that all has been said.
+    Done,
+    /// The wanted offset or time was reached.
+    Until,
+    /// The source has told all it has.
+    CaughtUp,
 }
 
 impl StopReason {
@@ -22,6 +30,9 @@ impl StopReason {
             Self::Idle => "idle",
             Self::EndOfStream => "end_of_stream",
             Self::Stopped => "stopped",
+            Self::Done => "done",
+            Self::Until => "until",
+            Self::CaughtUp => "caught_up",
         }
     }
 }
@@ -56,6 +67,8 @@ pub struct Report {
     pub last_offset: Option<i64>,
     /// Where the next run resumes.
     pub position: i64,
+    /// What the source can send again, and so what is promised.
+    pub resume_class: ResumeClass,
     pub epoch: Option<String>,
     pub reconnects: u64,
     pub stop_reason: StopReason,

@@ -33,7 +33,8 @@ pub struct Reset {
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const LOOK: &str = "
-    select epoch, position, high_water, highest, mirrored, previously_mirrored, fence, owner
+    select epoch, position, high_water, highest, mirrored, previously_mirrored, resume_token, fence,
+           owner
     from sse_stream.streams where stream = $1 and shard = $2";
 const KNOWN: &str = "select distinct stream from sse_stream.offsets order by 1 limit 10";
 /// A stream that has no mirror keeps none.
@@ -155,8 +156,8 @@ async fn read(client: &Client, asked: &Reset) -> Result<(Offset, i64, String), E
             if known.is_empty() { "none".to_owned() } else { known.join(", ") }
         )));
     };
-    let owner: Option<String> = row.get(7);
-    Ok((Offset::of(&row), row.get(6), owner.unwrap_or_else(|| "another session".into())))
+    let owner: Option<String> = row.get(8);
+    Ok((Offset::of(&row), row.get(7), owner.unwrap_or_else(|| "another session".into())))
 }
 
 /// What a move means.
@@ -174,6 +175,12 @@ impl Plan {
     fn of(stored: &Offset, asked: &Reset) -> Result<Self, Error> {
         let to = asked.to;
         let refused = |why: String| Err(Error::config(format!("{why}; nothing was moved")));
+        if stored.resume_token.is_some() {
+            return refused(format!(
+                "the ids of stream {:?} are no numbers and its offsets are only counted here, so that the source knows none to go on from",
+                asked.stream
+            ));
+        }
         if to < 0 {
             return refused(format!("offset {to} is below 0"));
         }

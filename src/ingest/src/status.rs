@@ -12,6 +12,7 @@ const STREAMS: &str = "
     select jsonb_build_object(
         'stream', o.stream, 'shard', o.shard, 'writers', o.writers, 'epoch', o.epoch,
         'position', o.position, 'high_water', o.high_water, 'highest', o.highest,
+        'resume_token', o.resume_token,
         'mirrored', o.mirrored, 'previously_mirrored', o.previously_mirrored,
         'owner', o.owner, 'held', held.pid is not null, 'held_by', held.pid, 'fence', o.fence,
         'last_heard_at', o.last_heard_at,
@@ -20,7 +21,8 @@ const STREAMS: &str = "
         'epochs', (select count(*) from sse_stream.epochs e
                    where e.stream = o.stream and e.shard = o.shard),
         'dead_letters', letters.open, 'dead_letter_reasons', letters.reasons,
-        'open_gaps', gaps.open, 'missed_offsets', gaps.missed, 'gaps', gaps.latest,
+        'open_gaps', gaps.open, 'reconnect_gaps', gaps.reconnects,
+        'missed_offsets', gaps.missed, 'gaps', gaps.latest,
         'waiting', waiting.events, 'waiting_seconds', waiting.seconds,
         'last_runs', runs.latest
     )::text
@@ -42,7 +44,11 @@ const STREAMS: &str = "
               where d.stream = o.stream and d.shard = o.shard and d.state = 'open'
               group by d.reason_code) r) letters
     cross join lateral (
-        select count(*) as open, coalesce(sum(g.last_missed - g.first_missed + 1), 0) as missed,
+        -- Where a source sends nothing again, each connection is a gap that nothing can mend.
+        select count(*) filter (where g.noticed_by <> 'reconnect') as open,
+               count(*) filter (where g.noticed_by = 'reconnect') as reconnects,
+               coalesce(sum(g.last_missed - g.first_missed + 1)
+                            filter (where g.noticed_by <> 'reconnect'), 0) as missed,
                coalesce(jsonb_agg(to_jsonb(g) order by g.noticed_at desc)
                             filter (where g.place <= 5), '[]') as latest
         from (select epoch, first_missed, last_missed, noticed_by, noticed_at,

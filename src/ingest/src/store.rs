@@ -50,6 +50,8 @@ pub(crate) struct Store {
     shard: i32,
     writer: i32,
     bad_events: BadEvents,
+    /// Whether offsets are our own count.
+    counted: bool,
     fence: i64,
     offset: Offset,
     shared: Shared,
@@ -94,7 +96,7 @@ struct Statements {
 }
 
 const READ: &str = "
-    select epoch, position, high_water, highest, mirrored, previously_mirrored
+    select epoch, position, high_water, highest, mirrored, previously_mirrored, resume_token
     from sse_stream.offsets where stream = $1 and shard = $2 and writer = $3";
 const HOLD: &str = "
     select from sse_stream.offsets
@@ -105,7 +107,7 @@ const RETAKE: &str = "
 const ADVANCE: &str = "
     update sse_stream.offsets
     set epoch = $5, position = $6, high_water = greatest(high_water, $7),
-        highest = greatest(highest, $7), last_heard_at = now(), updated_at = now()
+        highest = greatest(highest, $7), resume_token = $8, last_heard_at = now(), updated_at = now()
     where stream = $1 and shard = $2 and writer = $3 and fence = $4";
 const TOUCH: &str = "
     update sse_stream.offsets set last_heard_at = now()
@@ -141,6 +143,7 @@ impl Store {
             shard: config.shard,
             writer,
             bad_events: config.bad_events,
+            counted: config.preset.stream.ids.are_counted(),
             fence: 0,
             offset: Offset::default(),
             shared,
@@ -271,6 +274,8 @@ impl Store {
                 offset.previously_mirrored = offset.mirrored.replace(*to);
             }
         }
+        let token = offset.resume_token.take().unwrap_or_default();
+        offset.resume_token = self.counted.then_some(token);
         let owner = (run.owner.as_str(), fence);
         let written = offsets::write(self.client(), self.key(), writers, &offset, owner);
         // Where writing fails, there is nothing left to commit.
@@ -301,8 +306,8 @@ impl Store {
         Ok(())
     }
 
-    /// Starts a new history, or one that the source comes back to, at offset 0, for all writers:
-    /// `fences` are theirs.
+    /// Starts a new history, or one that the source comes back to, for all writers: `fences` are
+    /// theirs. It begins at offset 0, or where the count of its offsets had come to.
     pub(crate) async fn begin_epoch(
         &mut self,
         epoch: &str,
@@ -310,7 +315,7 @@ impl Store {
     ) -> Result<Offset, Error> {
         self.client().batch_execute("begin").await.map_err(broke)?;
         let (moved, offset) =
-            offsets::begin_epoch(self.client(), self.key(), epoch, fences).await?;
+            offsets::begin_epoch(self.client(), self.key(), epoch, fences, self.counted).await?;
         if moved != fences.len() {
             self.client().batch_execute("rollback").await.map_err(broke)?;
             return self.check_fence(false).map(|()| offset);
@@ -410,6 +415,10 @@ impl Store {
     async fn try_commit(&mut self, batch: &mut Batch) -> Result<Option<Committed>, Error> {
         let position = batch.position.unwrap_or(self.offset.position);
         let peak = batch.position.map_or(0, |position| position.max(batch.peak));
+        let token = match &batch.resume_token {
+            Some(token) => Some(token.clone()),
+            None => self.offset.resume_token.clone(),
+        };
         let mut filled = self.fill(batch).await;
         if let Ok(done) = &mut filled {
             done.halt = batch.halt.clone();
@@ -426,7 +435,7 @@ impl Store {
         };
         // One after the other, but the second does not wait for the answer to the first: where that
         // is an error, there is nothing left to commit.
-        let advance = self.advance(&batch.epoch, position, peak);
+        let advance = self.advance(&batch.epoch, position, peak, token.as_deref());
         let (advanced, committed) = join(advance, self.client().batch_execute("commit")).await;
         advanced?;
         committed.map_err(broke)?;
@@ -438,15 +447,23 @@ impl Store {
         }
         self.offset.epoch = Some(batch.epoch.clone());
         self.offset.position = position;
+        self.offset.resume_token = token;
         self.offset.high_water = self.offset.high_water.max(peak);
         self.offset.highest = self.offset.highest.max(peak);
         Ok(Some(done))
     }
 
     /// The row is locked, so it is there and ours.
-    async fn advance(&self, epoch: &str, position: i64, peak: i64) -> Result<(), Error> {
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-            [&self.stream, &self.shard, &self.writer, &self.fence, &epoch, &position, &peak];
+    async fn advance(
+        &self,
+        epoch: &str,
+        position: i64,
+        peak: i64,
+        token: Option<&str>,
+    ) -> Result<(), Error> {
+        let (stream, shard, writer) = (&self.stream, &self.shard, &self.writer);
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
+            [stream, shard, writer, &self.fence, &epoch, &position, &peak, &token];
         let changed = self.client().execute(&self.statements.advance, &params).await;
         let changed = changed.map_err(|error| Error::database("cannot move the offset", error))?;
         self.check_fence(changed == 1)

@@ -6,7 +6,7 @@ use crate::source::is_gone;
 use sse::{Client, ClientConfig, Item, Signal};
 
 const POSITION: &str = "
-    select position, epoch from sse_stream.streams where stream = $1 and shard = $2";
+    select position, epoch, resume_token from sse_stream.streams where stream = $1 and shard = $2";
 
 /// What is waited for, and where.
 pub struct Watch {
@@ -82,9 +82,11 @@ pub async fn position(
         .query_opt(POSITION, &[&stream, &shard])
         .await
         .map_err(|error| Error::database("cannot read where the stream stands", error))?;
-    let (position, epoch) = row.map_or((0, None), |row| (row.get(0), row.get(1)));
-    let position: i64 = position;
-    Ok(Position { last_event_id: position.to_string().into_bytes(), epoch })
+    let (position, epoch, token): (i64, Option<String>, Option<String>) =
+        row.map_or((0, None, None), |row| (row.get(0), row.get(1), row.get(2)));
+    // Where offsets are our own count, the source knows the token alone.
+    let last_event_id = token.unwrap_or_else(|| position.to_string()).into_bytes();
+    Ok(Position { last_event_id, epoch })
 }
 
 /// Waits until the source has what is waited for, through disconnects and however long it takes.

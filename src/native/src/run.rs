@@ -86,6 +86,8 @@ fn as_json(report: &Report) -> serde_json::Value {
         "last_offset": report.last_offset,
         "position": report.position,
         "epoch": report.epoch,
+        "resume_class": report.resume_class.as_str(),
+        "guarantee": report.resume_class.guarantee(),
         "reconnects": report.reconnects,
         "stop_reason": report.stop_reason.as_str(),
     })

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ingest::{
-    BadEvents, BatchConfig, DatabaseConfig, GapPolicy, Limits, MaxDeadLetters, Preset, RunConfig,
-    RunIdentity, SourceKind, UnknownEvents,
+    BadEvents, BatchConfig, ClientCredentials, DatabaseConfig, GapPolicy, Limits, MaxDeadLetters,
+    Preset, RunConfig, RunIdentity, SourceKind, UnknownEvents, Until,
 };
 use pyo3::PyResult;
 use serde::Deserialize;
@@ -32,6 +32,14 @@ pub(crate) struct Settings {
     timeout_seconds: Option<f64>,
     #[serde(default)]
     idle_timeout_seconds: Option<f64>,
+    #[serde(default)]
+    window_from: Option<String>,
+    #[serde(default)]
+    until_time: Option<String>,
+    #[serde(default)]
+    until_offset: Option<i64>,
+    #[serde(default)]
+    drain: bool,
     #[serde(default)]
     batch_events: Option<usize>,
     #[serde(default)]
@@ -71,6 +79,17 @@ pub(crate) struct Source {
     kind: Kind,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    oauth: Option<OAuth>,
+    #[serde(default)]
+    compression: bool,
+    /// An address, or `environment`.
+    #[serde(default)]
+    proxy: Option<String>,
     /// Paths of PEM files: the authorities to trust, our certificate and its key.
     #[serde(default)]
     ca_file: Option<PathBuf>,
@@ -82,6 +101,27 @@ pub(crate) struct Source {
     read_timeout_seconds: Option<f64>,
     #[serde(default)]
     max_attempts: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OAuth {
+    token_url: String,
+    client_id: String,
+    client_secret: String,
+    #[serde(default)]
+    scope: Option<String>,
+    #[serde(default)]
+    audience: Option<String>,
+    #[serde(default)]
+    in_body: bool,
+}
+
+impl From<OAuth> for ClientCredentials {
+    fn from(oauth: OAuth) -> Self {
+        let OAuth { token_url, client_id, client_secret, scope, audience, in_body } = oauth;
+        Self { token_url, client_id, client_secret, scope, audience, in_body }
+    }
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
@@ -184,6 +224,12 @@ impl Settings {
                 max_events: self.max_events,
                 timeout: optional("timeout_seconds", self.timeout_seconds)?,
                 idle_timeout: optional("idle_timeout_seconds", self.idle_timeout_seconds)?,
+                from: moment("window_from", self.window_from.as_deref())?,
+                until: match (self.until_offset, self.until_time.as_deref()) {
+                    (Some(offset), _) => Some(Until::Offset(offset)),
+                    (None, time) => moment("until_time", time)?.map(Until::Time),
+                },
+                drain: self.drain,
             },
             batch: BatchConfig {
                 events: self.batch_events.unwrap_or(defaults.events),
@@ -220,8 +266,20 @@ impl Source {
         };
         client.user_agent = concat!("sse_stream/", env!("CARGO_PKG_VERSION")).into();
         client.max_attempts = self.max_attempts;
+        client.method = self.method.unwrap_or(client.method);
+        client.body = self.body.map(Into::into);
+        client.compression = self.compression;
+        client.proxy = match self.proxy {
+            None => sse::Proxy::None,
+            Some(proxy) if proxy == "environment" => sse::Proxy::Environment,
+            Some(url) => sse::Proxy::Url(url),
+        };
         if let Some(timeout) = optional("read_timeout_seconds", self.read_timeout_seconds)? {
             client.read_timeout = timeout;
+        }
+        if let Some(oauth) = self.oauth.map(ClientCredentials::from) {
+            let credentials = oauth.for_source(&client);
+            client.credentials = Some(credentials.map_err(|error| errors::exception(&error))?);
         }
         Ok(client)
     }
@@ -247,6 +305,15 @@ pub(crate) fn database(text: &str) -> PyResult<DatabaseConfig> {
 
 pub(crate) fn database_config(params: &Database) -> PyResult<DatabaseConfig> {
     DatabaseConfig::from_params(params).map_err(|error| errors::exception(&error))
+}
+
+fn moment(name: &str, text: Option<&str>) -> PyResult<Option<jiff::Timestamp>> {
+    let read = |text: &str| {
+        text.parse::<jiff::Timestamp>().map_err(|_| {
+            errors::config(format!("{name} is no time in ISO 8601 with an offset from UTC"))
+        })
+    };
+    text.map(read).transpose()
 }
 
 fn optional(name: &str, value: Option<f64>) -> PyResult<Option<Duration>> {

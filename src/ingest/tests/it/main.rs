@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+mod bounds;
 mod direct;
 mod exact;
+mod feed;
 mod gaps;
+mod identity;
 mod landing;
 mod order;
 mod ownership;

@@ -12,7 +12,7 @@ use crate::support::{Db, Script, config, eventually};
 
 /// Where a connection is cut.
 #[derive(Clone, Copy, Debug)]
-enum Cut {
+pub(crate) enum Cut {
     /// The first bytes of a COPY have passed.
     InCopy,
     /// COMMIT was sent and does not arrive.
@@ -22,13 +22,13 @@ enum Cut {
 }
 
 /// Stands between the engine and the database and cuts connections, so many times.
-struct Cutter {
+pub(crate) struct Cutter {
     port: u16,
-    left: Arc<AtomicUsize>,
+    pub(crate) left: Arc<AtomicUsize>,
 }
 
 impl Cutter {
-    fn before(db: &Db, cut: Cut, times: usize) -> Self {
+    pub(crate) fn before(db: &Db, cut: Cut, times: usize) -> Self {
         let (_, place) = db.url.split_once('@').unwrap();
         let server = place.split('/').next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -47,7 +47,7 @@ impl Cutter {
         Self { port, left }
     }
 
-    fn url(&self, db: &Db) -> String {
+    pub(crate) fn url(&self, db: &Db) -> String {
         let (login, place) = db.url.split_once('@').unwrap();
         let (_, database) = place.split_once('/').unwrap();
         // Encrypted, nobody could see where to cut.
