@@ -45,6 +45,14 @@ _OPTIONS = (
 )
 _WEB_SCHEMES = {"http", "https"}
 _TLS_FILES = ("ca_file", "client_cert", "client_key")
+# Of the token endpoint; id and secret are the connection's login and password.
+_OAUTH = {
+    "oauth_token_url": "token_url",
+    "oauth_scope": "scope",
+    "oauth_audience": "audience",
+    "oauth_in_body": "in_body",
+}
+_SOURCE_EXTRAS = ("headers", "stream_path", *_TLS_FILES, "proxy", *_OAUTH)
 # Extras that belong to Airflow's own hook and say nothing about the server.
 _HOOK_ONLY = {"cursor", "enable_log_db_messages", "client_encoding"}
 
@@ -89,8 +97,12 @@ def airflow_source(conn_id: str, url: str) -> dict[str, Any]:
     The connection's host, port and schema (``http`` or ``https``) make the address before a
     ``url`` that is a path; an absolute ``url`` stays as it is. Login and password are sent as
     basic credentials, a password alone as a bearer token. Its extra may hold ``headers`` (texts
-    by name) and, as paths of PEM files, ``ca_file`` (the authorities to trust instead of the
-    system's), ``client_cert`` and ``client_key``.
+    by name), as paths of PEM files ``ca_file`` (the authorities to trust instead of the
+    system's), ``client_cert`` and ``client_key``, and ``proxy``: an address, or ``environment``
+    for what ``HTTPS_PROXY`` and its kin say. With ``oauth_token_url`` login and password are the
+    id and secret of OAuth 2 client credentials, for which that address gives a token, renewed
+    before it expires and when the source refuses it; ``oauth_scope`` and ``oauth_audience`` go
+    along, and ``oauth_in_body`` (true) sends id and secret in the body of that request.
 
     Raises:
         ConfigError: the connection does not make an address, or holds what is not supported.
@@ -100,17 +112,18 @@ def airflow_source(conn_id: str, url: str) -> dict[str, Any]:
     conn: Any = get_connection(conn_id)
     where = f"connection {conn_id!r}"
     extras: Mapping[str, Any] = conn.extra_dejson or {}
-    unknown = sorted(set(extras) - {"headers", "stream_path", *_TLS_FILES})
+    unknown = sorted(set(extras) - set(_SOURCE_EXTRAS))
     if unknown:
         raise ConfigError(
             f"{where} has unknown extras: {', '.join(unknown)}; "
-            f"supported are headers, {', '.join(_TLS_FILES)}"
+            f"supported are {', '.join(_SOURCE_EXTRAS)}"
         )
     try:
         headers = check_headers(extras.get("headers"))
     except ConfigError as error:
         raise ConfigError(f"the extra of {where}: {error}") from None
-    if conn.password and not any(name.lower() == "authorization" for name in headers):
+    oauth = _oauth(where, conn, extras)
+    if conn.password and not oauth and not any(name.lower() == "authorization" for name in headers):
         headers["Authorization"] = _authorization(conn.login, conn.password)
     address = _address(where, conn) + url if url.startswith("/") else url
     settings = {"url": check_url(address, f"the address of {where}"), "headers": headers}
@@ -121,7 +134,10 @@ def airflow_source(conn_id: str, url: str) -> dict[str, Any]:
             if not isinstance(path, str):
                 raise ConfigError(f"{name} in the extra of {where} is not the path of a file")
             settings[name] = path
-    return settings
+    proxy = extras.get("proxy")
+    if proxy is not None:
+        settings["proxy"] = _proxy(where, proxy)
+    return {**settings, **oauth}
 
 
 def source_settings(url: str, *, conn_id: str | None, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -147,6 +163,33 @@ def _address(where: str, conn: Any) -> str:
     if "@" in host:
         raise ConfigError(f"the host of {where} holds credentials; use login and password")
     return host.rstrip("/")
+
+
+def _proxy(where: str, proxy: Any) -> str:
+    if proxy == "environment":
+        return "environment"
+    # It may hold a password, so it is never quoted.
+    if not isinstance(proxy, str) or urlsplit(proxy).scheme not in _WEB_SCHEMES:
+        raise ConfigError(
+            f"proxy in the extra of {where} is neither an http(s) address nor 'environment'"
+        )
+    return proxy
+
+
+def _oauth(where: str, conn: Any, extras: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: extras[name] for name in _OAUTH if extras.get(name) is not None}
+    if not given:
+        return {}
+    if "oauth_token_url" not in given or not (conn.login and conn.password):
+        raise ConfigError(
+            f"{where} asks for OAuth but lacks oauth_token_url in its extra, login (the client id) "
+            "or password (the client secret)"
+        )
+    if not isinstance(given.get("oauth_in_body", False), bool):
+        raise ConfigError(f"oauth_in_body in the extra of {where} is not true or false")
+    check_url(str(given["oauth_token_url"]), f"oauth_token_url in the extra of {where}")
+    known = {_OAUTH[name]: value for name, value in given.items()}
+    return {"oauth": {**known, "client_id": conn.login, "client_secret": conn.password}}
 
 
 def _authorization(login: str | None, password: str) -> str:

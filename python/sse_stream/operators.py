@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ._airflow import AirflowFailException, BaseOperator, read_variable, write_variable
 from ._task import engine_log, engine_logger, identity
 from .assets import announce
+from .bounds import check_until, interval_settings, until_settings
 from .errors import ConfigError, SSEStreamError
 from .hooks import airflow_database, source_settings
 from .links import DeadLettersLink, StreamStatusLink, make_links
@@ -73,6 +75,10 @@ class SSEStreamOperator(BaseOperator):
     :param stream: name under which the offset is kept, by default the preset's
     :param source_kind: ``stream`` for server-sent events, ``poll`` for the feed's REST pages
     :param headers: sent with every request; credentials belong into the connection
+    :param method: of the request, ``POST`` by default where there is a ``body``, else ``GET``
+    :param body: sent with every request: a text, or what becomes JSON (templated)
+    :param compression: whether the source may compress the stream (gzip, br, zstd); one that does
+        not flush after each event holds events back
     :param offset_variable: Airflow Variable that mirrors the offset, derived from the stream's
         name by default (``restaurant_stream_offset``), None for none. Setting the Variable by
         hand asks for a rewind, once.
@@ -83,6 +89,21 @@ class SSEStreamOperator(BaseOperator):
     :param max_batch_bytes: bound on the memory of the batches that are being filled; as much again
         is being committed
     :param idle_timeout_seconds: end the run after this time without an event, None for never
+    :param until: end before the first event of this time or later, by the preset's ``time`` (ISO 8601
+        with an offset from UTC, or a datetime), or behind this offset (a whole number); what follows
+        is the next run's. Where such a time has passed by the clock, the run also ends when the source
+        has told all it has (templated)
+    :param drain: end when the source has told all it has: at the newest offset that its response
+        names (the preset's ``head_header``), or when it gives a sign of life half a second after its
+        last event, or nothing for three seconds
+    :param interval_mode: read the events of the DAG run's data interval, by the preset's ``time``,
+        each run as a stream with an offset of its own: a retry goes on where it died, a run that was
+        cleared finds its rows there, and backfills may run side by side. It begins at the interval's
+        start where the feed can be asked for a time (the preset's ``since``), else with the oldest
+        that the source has; it ends as ``until`` does, and fails for a retry if a limit ends it before.
+        What can be promised is the feed's resume class: ``replayable`` gives every interval whole,
+        ``window`` those that the source still has (what is gone is not noticed), and ``none`` is
+        refused, since nothing can be read again
     :param unknown_events: ``dead_letter``, ``raw_only`` or ``ignore``: events no route names
     :param on_bad_event: ``dead_letter`` keeps a bad event with the reason and goes on; ``fail``
         keeps what came before it, fails without a retry and meets it again next time
@@ -116,6 +137,8 @@ class SSEStreamOperator(BaseOperator):
         "timeout_seconds",
         "backfill_url",
         "shard",
+        "body",
+        "until",
     )
     operator_extra_links = (StreamStatusLink(), DeadLettersLink())
     ui_color = "#f3e6d8"
@@ -134,11 +157,17 @@ class SSEStreamOperator(BaseOperator):
         stream: str | None = None,
         source_kind: str = "stream",
         headers: Mapping[str, str] | None = None,
+        method: str | None = None,
+        body: str | Mapping[str, Any] | Sequence[Any] | None = None,
+        compression: bool = False,
         offset_variable: str | None = _DERIVED,
         writers: int = 2,
         linger_ms: int = 5,
         max_batch_bytes: int = 6 << 20,
         idle_timeout_seconds: float | None = None,
+        until: str | int | datetime | None = None,
+        drain: bool = False,
+        interval_mode: bool = False,
         unknown_events: str = "dead_letter",
         on_bad_event: str = "dead_letter",
         max_dead_letters: int | float | None = None,
@@ -162,11 +191,17 @@ class SSEStreamOperator(BaseOperator):
         self.stream = stream
         self.source_kind = source_kind
         self.headers = check_headers(headers)
+        self.method = method
+        self.body = body
+        self.compression = compression
         self.offset_variable = offset_variable
         self.writers = writers
         self.linger_ms = linger_ms
         self.max_batch_bytes = max_batch_bytes
         self.idle_timeout_seconds = idle_timeout_seconds
+        self.until = check_until(until)
+        self.drain = drain
+        self.interval_mode = interval_mode
         self.unknown_events = unknown_events
         self.on_bad_event = on_bad_event
         self.max_dead_letters = max_dead_letters
@@ -176,7 +211,11 @@ class SSEStreamOperator(BaseOperator):
         self.lease_timeout_seconds = lease_timeout_seconds
         self.shard = shard
         self.deferrable = is_deferrable(
-            deferrable, self.task_id, headers=self.headers, is_stream=source_kind == "stream"
+            deferrable,
+            self.task_id,
+            headers=self.headers,
+            is_stream=source_kind == "stream",
+            at_once=interval_mode or body is not None,
         )
         self.stream_links: dict[str, str] = {}
         self._ran: tuple[dict[str, Any], dict[str, Any]] | None = None
@@ -268,21 +307,26 @@ class SSEStreamOperator(BaseOperator):
         lease = self.lease_timeout_seconds
         if lease is None:
             lease = (timeout or _LEASE_MARGIN_SECONDS * 4) + _LEASE_MARGIN_SECONDS
+        stream = shard.stream(preset.name if self.stream is None else self.stream)
         return {
             "source": {
                 **source_settings(
-                    shard.url(self.sse_url), conn_id=self.sse_conn_id, headers=self.headers
+                    shard.url(self.sse_url), conn_id=self.sse_conn_id, headers=self._headers()
                 ),
+                **self._request(),
                 "kind": self.source_kind,
                 "max_attempts": _CONNECT_ATTEMPTS,
             },
             "database": airflow_database(self.postgres_conn_id),
             "preset": preset.toml,
-            "stream": shard.stream(preset.name if self.stream is None else self.stream),
+            "stream": stream,
             "shard": shard.index,
             "max_events": self._settings_number("max_events_per_run"),
             "timeout_seconds": timeout,
             "idle_timeout_seconds": self.idle_timeout_seconds,
+            "drain": self.drain,
+            **until_settings(self.until),
+            **(interval_settings(context, stream) if self.interval_mode else {}),
             "batch_events": self.batch_size,
             "writers": self.writers,
             "linger_ms": self.linger_ms,
@@ -319,7 +363,26 @@ class SSEStreamOperator(BaseOperator):
             preset=portable_preset(self.preset),
         )
 
+    def _headers(self) -> dict[str, str]:
+        if self.body is None or isinstance(self.body, str):
+            return self.headers
+        if any(name.lower() == "content-type" for name in self.headers):
+            return self.headers
+        return {"Content-Type": "application/json", **self.headers}
+
+    def _request(self) -> dict[str, Any]:
+        request: dict[str, Any] = {"compression": self.compression}
+        if self.body is not None:
+            text = self.body if isinstance(self.body, str) else json.dumps(self.body)
+            request.update(method="POST", body=text)
+        if self.method is not None:
+            request["method"] = self.method
+        return request
+
     def _variable(self, stream: str) -> str | None:
+        # Nobody looks for the offset of an interval, and there is one for each.
+        if self.interval_mode:
+            return None
         shard = Shard.parse(self.shard)
         if self.offset_variable != _DERIVED:
             return shard.variable(self.offset_variable)
@@ -350,6 +413,8 @@ class SSEStreamOperator(BaseOperator):
         for name, (is_right, wanted) in _KINDS.items():
             if not is_right(getattr(self, name)):
                 raise ConfigError(f"{name} of task {self.task_id!r} is not {wanted}")
+        if self.interval_mode and self.until is not None:
+            raise ConfigError(f"task {self.task_id!r} has both until and interval_mode; remove one")
 
 
 class _Host:
@@ -398,6 +463,24 @@ def _is_name_or_none(value: Any) -> bool:
     return value is None or is_name
 
 
+def _is_word_or_none(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.isalpha() and value.isascii())
+
+
+def _is_body(value: Any) -> bool:
+    if value is None or isinstance(value, str):
+        return True
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(value, (dict, list, tuple))
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": (_is_count, "a positive whole number"),
     "writers": (_is_count_of_writers, f"a whole number from 1 to {_MOST_WRITERS}"),
@@ -408,6 +491,11 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "idle_timeout_seconds": (_is_positive_or_none, "a positive number of seconds or None"),
     "lease_timeout_seconds": (_is_positive_or_none, "a positive number of seconds or None"),
     "backfill_url": (_is_name_or_none, "a text of printable characters or None"),
+    "method": (_is_word_or_none, "the name of an HTTP method or None"),
+    "body": (_is_body, "a text, or what JSON can hold, or None"),
+    "compression": (_is_truth, "True or False"),
+    "drain": (_is_truth, "True or False"),
+    "interval_mode": (_is_truth, "True or False"),
     "stream": (_is_name_or_none, "a text of printable characters or None"),
     "offset_variable": (_is_name_or_none, "a text of printable characters or None"),
 }

@@ -38,7 +38,12 @@ def preset_text(preset: str) -> str:
 
 
 def is_deferrable(
-    asked: bool | None, task_id: str, *, headers: Mapping[str, str], is_stream: bool = True
+    asked: bool | None,
+    task_id: str,
+    *,
+    headers: Mapping[str, str],
+    is_stream: bool = True,
+    at_once: bool = False,
 ) -> bool:
     """Return whether a task defers: as asked, else as Airflow's configuration says where it can.
 
@@ -50,6 +55,8 @@ def is_deferrable(
         obstacle = (
             "headers would be stored with the trigger; put them into the connection sse_conn_id"
         )
+    elif at_once:
+        obstacle = "an interval, and the answer to a body, are read without waiting for events"
     elif not is_stream:
         obstacle = 'only a stream can be waited for; source_kind is "poll"'
     if asked is None:

@@ -179,6 +179,28 @@ def test_a_password_alone_is_a_bearer_token(monkeypatch: pytest.MonkeyPatch) -> 
     assert airflow_source("feed", "/s")["headers"] == {"Authorization": "Bearer s3cret"}
 
 
+def test_oauth_takes_login_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {
+        "oauth_token_url": "https://auth.test/token",
+        "oauth_scope": "read",
+        "oauth_in_body": True,
+        "proxy": "http://u:p@proxy.test:3128",
+    }
+    _source(monkeypatch, host="h", login="client", password="s3cret", extra=extra)
+    assert airflow_source("feed", "/s") == {
+        "url": "http://h/s",
+        "headers": {},
+        "proxy": "http://u:p@proxy.test:3128",
+        "oauth": {
+            "token_url": "https://auth.test/token",
+            "scope": "read",
+            "in_body": True,
+            "client_id": "client",
+            "client_secret": "s3cret",
+        },
+    }
+
+
 def test_the_headers_of_the_task_win_whatever_their_case(monkeypatch: pytest.MonkeyPatch) -> None:
     _source(monkeypatch, host="h", password="p", extra={"headers": {"X-A": "1", "X-B": "2"}})
     given = {"authorization": "Bearer own", "x-a": "3"}
@@ -198,6 +220,13 @@ def test_the_headers_of_the_task_win_whatever_their_case(monkeypatch: pytest.Mon
         ({"host": "h", "extra": {"headers": {"X": ["s3cret"]}}}, "'X' is of type list"),
         ({"host": "h", "extra": {"headers": "s3cret"}}, "headers is not"),
         ({"host": "h", "extra": {"client_key": {"pem": "s3cret"}}}, "client_key"),
+        ({"host": "h", "extra": {"proxy": "ftp://u:s3cret@p"}}, "proxy"),
+        ({"host": "h", "extra": {"oauth_scope": "s3cret"}}, "lacks oauth_token_url"),
+        ({"host": "h", "password": "s3cret", "extra": {"oauth_token_url": "http://a"}}, "login"),
+        (
+            {"host": "h", "login": "i", "password": "s3cret", "extra": {"oauth_token_url": "a"}},
+            "oauth",
+        ),
     ],
 )
 def test_a_wrong_connection_of_a_source_is_refused_without_quoting_it(

@@ -115,6 +115,8 @@ def test_the_originals_arguments_and_defaults(engine: Engine) -> None:
         "timeout_seconds",
         "backfill_url",
         "shard",
+        "body",
+        "until",
     }
     plain = _operator()
     assert (plain.postgres_conn_id, plain.max_events_per_run, plain.timeout_seconds) == (

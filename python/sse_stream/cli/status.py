@@ -139,9 +139,12 @@ def _waiting_words(row: Mapping[str, Any]) -> str:
 
 
 def _gap_words(row: Mapping[str, Any]) -> str:
-    if not row["open_gaps"]:
-        return "none open"
-    return f"{row['open_gaps']} open, {count(row['missed_offsets'], 'offset')} missed"
+    words = "none open"
+    if row["open_gaps"]:
+        words = f"{row['open_gaps']} open, {count(row['missed_offsets'], 'offset')} missed"
+    if row["reconnect_gaps"]:
+        words += f"; {count(row['reconnect_gaps'], 'time')} nobody listened to what comes only once"
+    return words
 
 
 def _gap_line(gap: Mapping[str, Any]) -> str:
