@@ -47,11 +47,11 @@ def restore(stack: Stack, file: Path | None) -> int:
     source = file or _newest()
     if not source.is_file():
         raise StackError(f"{source} is no file: give one with FILE=...")
+    # Before anything is stopped, where the database can be asked; else as soon as it can.
+    is_asked = _ask(stack) if stack.is_running() else False
     with stack.quiet():
-        counts = stack.sql("counts.sql", stream=STREAM)
-        question = f"{counts['raw']} raw events up to offset {counts['offset']} will be replaced."
-        if counts["raw"] != "0" and not is_confirmed(question):
-            raise StackError("not confirmed; nothing was changed")
+        if not is_asked and not _ask(stack):
+            raise StackError("the database does not say what it holds; nothing was changed")
         with source.open("rb") as dump:
             stack.database_tool("bash", "docker/postgres/restore.sh", source=dump)
         place = stack.sql("counts.sql", stream=STREAM)
@@ -60,6 +60,21 @@ def restore(stack: Stack, file: Path | None) -> int:
         require(stack.python("-m", "airflow", *setting), "airflow variables set")
     print(f"restore: {place['raw']} raw events, going on after offset {place['offset']}")
     return 0
+
+
+def _ask(stack: Stack) -> bool:
+    """Have it confirmed that stored events are replaced; say whether that is settled.
+
+    Raise StackError where the answer is no.
+    """
+    try:
+        counts = stack.sql("counts.sql", stream=STREAM)
+    except StackError:
+        return False
+    question = f"{counts['raw']} raw events up to offset {counts['offset']} will be replaced."
+    if counts["raw"] != "0" and not is_confirmed(question):
+        raise StackError("not confirmed; nothing was changed")
+    return True
 
 
 def _newest() -> Path:
