@@ -1,5 +1,7 @@
 //! Connections: libpq's parameters and the meaning libpq gives to `sslmode`, with TLS by rustls.
 
+mod copier;
+mod pipe;
 mod tls;
 
 use std::fmt;
@@ -7,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, ErrorKind};
+pub(crate) use copier::Copier;
+use pipe::{Feeds, Piped, Plain};
 use tls::{Mode, Tls};
 
 /// From the first packet to the end of the login, where the connection names no time of its own.
@@ -140,7 +144,7 @@ impl DatabaseConfig {
             _ if self.is_local() => &[SslMode::Disable][..],
             Mode::Disable => &[SslMode::Disable],
             Mode::Allow => &[SslMode::Disable, SslMode::Require],
-            Mode::Prefer => &[SslMode::Prefer, SslMode::Disable],
+            Mode::Prefer => &[SslMode::Require, SslMode::Disable],
             Mode::Require | Mode::VerifyCa | Mode::VerifyFull => &[SslMode::Require],
         };
         let mut refused = None;
@@ -178,11 +182,23 @@ impl DatabaseConfig {
     /// One attempt. The outer error is ours (files), the inner one the server's or the network's.
     async fn open(&self, mode: SslMode) -> Result<Result<Session, tokio_postgres::Error>, Error> {
         let mut config = self.config.clone();
-        config.ssl_mode(mode);
+        let feeds = Feeds::default();
         Ok(match mode {
+            // The driver puts nothing between itself and a socket without a name.
+            SslMode::Disable if !self.is_tcp() => {
+                config.ssl_mode(SslMode::Disable);
+                drive(&config, NoTls, None).await
+            }
             // Without TLS its files are not even looked at.
-            SslMode::Disable => drive(&config, NoTls).await,
-            _ => drive(&config, MakeRustlsConnect::new(self.tls.client_config()?)).await,
+            SslMode::Disable => {
+                config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+                drive(&config, Piped { tls: Plain, feeds: feeds.clone() }, Some(feeds)).await
+            }
+            _ => {
+                config.ssl_mode(SslMode::Require);
+                let tls = MakeRustlsConnect::new(self.tls.client_config()?);
+                drive(&config, Piped { tls, feeds: feeds.clone() }, Some(feeds)).await
+            }
         })
     }
 
@@ -203,6 +219,11 @@ impl DatabaseConfig {
         !hosts.is_empty() && hosts.iter().all(|host| !matches!(host, Host::Tcp(_)))
     }
 
+    fn is_tcp(&self) -> bool {
+        let hosts = self.config.get_hosts();
+        !hosts.is_empty() && hosts.iter().all(|host| matches!(host, Host::Tcp(_)))
+    }
+
     /// Host, port and database, for messages.
     pub(crate) fn place(&self) -> String {
         let host = match self.config.get_hosts().first() {
@@ -216,7 +237,11 @@ impl DatabaseConfig {
     }
 }
 
-async fn drive<T>(config: &Config, tls: T) -> Result<Session, tokio_postgres::Error>
+async fn drive<T>(
+    config: &Config,
+    tls: T,
+    feeds: Option<Feeds>,
+) -> Result<Session, tokio_postgres::Error>
 where
     T: MakeTlsConnect<Socket>,
     T::Stream: Send + 'static,
@@ -227,7 +252,8 @@ where
             tracing::debug!("database connection ended: {error}");
         }
     });
-    Ok(Session { client: Arc::new(client), driver })
+    let client = Arc::new(client);
+    Ok(Session { copier: Copier { client: client.clone(), feeds }, client, driver })
 }
 
 impl fmt::Debug for DatabaseConfig {
@@ -239,6 +265,7 @@ impl fmt::Debug for DatabaseConfig {
 /// A client and the task that drives it; dropping it closes the connection.
 pub(crate) struct Session {
     pub(crate) client: Arc<Client>,
+    pub(crate) copier: Copier,
     driver: JoinHandle<()>,
 }
 

@@ -17,6 +17,7 @@ use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Event, Fate, Missing, Row};
 use crate::catalog::{Catalog, Route};
+use crate::connect::{Copier, Session};
 use crate::decode::Reason;
 use crate::error::Error;
 use crate::gaps::OpenGaps;
@@ -31,6 +32,7 @@ const MAY_STAGE: &str = "select has_database_privilege(current_database(), 'temp
 /// Lands batches through one session.
 pub(crate) struct Lander {
     client: Arc<Client>,
+    copier: Copier,
     host: Arc<dyn Host>,
     catalog: Arc<Catalog>,
     direct: Vec<Straight>,
@@ -143,10 +145,11 @@ impl<'a> Known<'a> {
 
 impl Lander {
     pub(crate) async fn prepare(
-        client: Arc<Client>,
+        session: &Session,
         catalog: Arc<Catalog>,
         host: Arc<dyn Host>,
     ) -> Result<Self, Error> {
+        let (client, copier) = (session.client.clone(), session.copier.clone());
         let failed = |error| Error::database("cannot ask for the rights of this login", error);
         let may_stage = async { client.query_typed_one(MAY_STAGE, &[]).await.map_err(failed) };
         let (row, direct) = try_join(may_stage, direct::prepare(&client, &catalog)).await?;
@@ -156,7 +159,7 @@ impl Lander {
             ));
         }
         let (routes, staged) = (Vec::new(), BTreeSet::new());
-        Ok(Self { client, host, catalog, direct, routes, staged })
+        Ok(Self { client, copier, host, catalog, direct, routes, staged })
     }
 
     /// Gets ready for [`Lander::land`] in the next transaction.

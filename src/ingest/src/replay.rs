@@ -115,8 +115,7 @@ pub async fn replay(
     let client = session.client.clone();
     let key = (stream, asked.shard, asked.run.run_id.as_str());
     let catalog = Arc::new(read_catalog(&client, &asked.preset, &*host).await?);
-    let settler =
-        Settler::prepare(client.clone(), catalog, host.clone(), key, Arc::default()).await?;
+    let settler = Settler::prepare(&session, catalog, host.clone(), key, Arc::default()).await?;
     let failed = |error| Error::database("cannot use sse_stream.dead_letters", error);
     let mut work = Work {
         full: Decoder::new(settler.catalog(), None),

@@ -12,6 +12,7 @@ use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Fate};
 use crate::catalog::Catalog;
+use crate::connect::Session;
 use crate::dead_letters::{Address, BURY, bury};
 use crate::decode::{Decoder, Incoming, Reason};
 use crate::error::Error;
@@ -70,15 +71,16 @@ pub(crate) struct Settler {
 impl Settler {
     /// Prepares what is said to the database for this stream.
     pub(crate) async fn prepare(
-        client: Arc<Client>,
+        session: &Session,
         catalog: Arc<Catalog>,
         host: Arc<dyn Host>,
         (stream, shard, run_id): (&str, i32, &str),
         waiting: Arc<AtomicI64>,
     ) -> Result<Self, Error> {
+        let client = session.client.clone();
         let failed = |error| Error::database("cannot use the books in schema sse_stream", error);
         let (lander, bury, room, count) = try_join4(
-            Lander::prepare(client.clone(), catalog.clone(), host.clone()),
+            Lander::prepare(session, catalog.clone(), host.clone()),
             client.prepare(BURY).map_err(failed),
             WaitingRoom::prepare(&client),
             waiting::count(&client, stream, shard),

@@ -133,7 +133,7 @@ impl Store {
         let statements =
             try_join3(client.prepare(HOLD), client.prepare(ADVANCE), client.prepare(TOUCH));
         let (settler, (hold, advance, touch)) = try_join(
-            Settler::prepare(client.clone(), catalog, host, key, waiting),
+            Settler::prepare(&session, catalog, host, key, waiting),
             statements.map_err(failed),
         )
         .await?;

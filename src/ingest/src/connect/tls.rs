@@ -144,7 +144,13 @@ fn shown(path: &str) -> String {
 pub(super) fn is_refusal(error: &tokio_postgres::Error) -> bool {
     // 28000: pg_hba.conf has no line for such a connection.
     let unwanted = error.as_db_error().is_some_and(|db| db.code().code() == "28000");
-    unwanted || find(error, |_| Some(())).is_some()
+    unwanted || speaks_no_tls(error) || find(error, |_| Some(())).is_some()
+}
+
+/// The driver has no other mark for this.
+fn speaks_no_tls(error: &tokio_postgres::Error) -> bool {
+    let cause = error.source().map(ToString::to_string);
+    cause.as_deref() == Some("server does not support TLS")
 }
 
 /// What to do where certificates are the trouble: no further attempt would mend that.

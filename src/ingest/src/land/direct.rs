@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 
 use bytes::{BufMut, BytesMut};
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream as streams};
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Statement};
 
@@ -64,32 +65,42 @@ impl Lander {
     /// Copies all rows of the batch into their tables, parents first, and returns how many by
     /// route. `None` where the database refused something: then the transaction is broken.
     ///
-    /// One COPY after the other: the driver cannot take an answer that says no to a COPY whose data
-    /// it has not begun to send, which is what follows a failed one.
+    /// All statements go out at once where the session can queue them.
     pub(crate) async fn land_directly(&self, batch: &Batch) -> Result<Option<Vec<u64>>, Error> {
         let Some(plan) = self.plan(batch) else { return Ok(None) };
-        let mut counts = Vec::with_capacity(self.direct.len());
-        for (index, route) in self.direct.iter().enumerate() {
-            let landed = match &route.statement {
-                None => Ok(Some(0)),
-                Some(statement) if route.mode == Mode::Update => {
-                    self.complete(statement, index, &plan.lone[index]).await
-                }
-                Some(statement) => {
-                    self.copy(statement, index, &batch.rows[index], &plan.fills[index]).await
-                }
-            };
-            match landed {
-                Ok(Some(count)) => counts.push(count),
-                Ok(None) => return Ok(None),
-                Err(error) if refusal(&error).is_some() => {
-                    tracing::debug!("the staged path decides on a batch: {error}");
-                    return Ok(None);
-                }
-                Err(error) => return Err(Error::database("cannot land the batch", error)),
+        let landings = (0..self.direct.len()).map(|index| self.land_route(batch, &plan, index));
+        let landed: Result<Vec<Option<u64>>, _> = if self.copier.can_queue() {
+            try_join_all(landings).await
+        } else {
+            streams::iter(landings).then(|landing| landing).try_collect().await
+        };
+        match landed {
+            // `None` where one of them found less than it was to complete.
+            Ok(counts) => Ok(counts.into_iter().collect()),
+            Err(error) if refusal(&error).is_some() => {
+                tracing::debug!("the staged path decides on a batch: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(Error::database("cannot land the batch", error)),
+        }
+    }
+
+    async fn land_route(
+        &self,
+        batch: &Batch,
+        plan: &Plan<'_>,
+        index: usize,
+    ) -> Result<Option<u64>, tokio_postgres::Error> {
+        let route = &self.direct[index];
+        match &route.statement {
+            None => Ok(Some(0)),
+            Some(statement) if route.mode == Mode::Update => {
+                self.complete(statement, index, &plan.lone[index]).await
+            }
+            Some(statement) => {
+                self.copy(statement, index, &batch.rows[index], &plan.fills[index]).await
             }
         }
-        Ok(Some(counts))
     }
 
     /// `None` where two events complete the same row: their order matters, and one may be wrong.
@@ -134,11 +145,10 @@ impl Lander {
         let route = &self.direct[index];
         let filled: usize = route.fills.iter().map(|fill| fill.columns).sum();
         let field_count = (route.columns + filled) as i16;
-        let copied =
-            stage::send_rows(&self.client, statement, field_count, &rows.rows, |row, out| {
-                out.put_slice(rows.fields(row));
-                stage::put_fills(&route.fills, fills, rows.key(row), out);
-            });
+        let copied = self.copier.copy(statement, field_count, &rows.rows, |row, out| {
+            out.put_slice(rows.fields(row));
+            stage::put_fills(&route.fills, fills, rows.key(row), out);
+        });
         copied.await.map(Some)
     }
 

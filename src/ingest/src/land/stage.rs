@@ -3,19 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::SinkExt;
-use tokio_postgres::{Client, Statement};
+use bytes::{BufMut, BytesMut};
 
 use super::{Exclusions, Lander, Prepared, pending_rows};
-use crate::batch::{Batch, Row};
+use crate::batch::Batch;
 use crate::catalog::{Catalog, Route};
-use crate::encode::copy;
 use crate::preset::Mode;
-
-/// How much is handed over at once. The connection copies it into a buffer of its own, which
-/// grows with it.
-const COPY_CHUNK: usize = 64 << 10;
 
 /// An update route whose values may travel with an insert, and how many columns it fills.
 pub(super) struct Fill {
@@ -40,14 +33,13 @@ impl Lander {
         let fills = self.fills_by_key(batch, slice, prepared, out);
         let filled: usize = prepared.fills.iter().map(|fill| fill.columns).sum();
         let field_count = (1 + prepared.route.columns.len() + filled) as i16;
-        send_rows(&self.client, &prepared.copy, field_count, &rows, |row, out| {
+        let copied = self.copier.copy(&prepared.copy, field_count, &rows, |row, out| {
             out.put_i32(4);
             out.put_u32(row.event);
             out.put_slice(batch.rows[index].fields(row));
             put_fills(&prepared.fills, &fills, batch.rows[index].key(row), out);
-        })
-        .await?;
-        Ok(())
+        });
+        copied.await.map(|_| ())
     }
 
     /// For each update route that may travel with `prepared`: key to the fields it fills.
@@ -72,31 +64,6 @@ impl Lander {
             })
             .collect()
     }
-}
-
-/// Sends rows by binary COPY; `put` appends the fields of one. Returns how many were taken.
-pub(super) async fn send_rows(
-    client: &Client,
-    statement: &Statement,
-    field_count: i16,
-    rows: &[Row],
-    put: impl Fn(&Row, &mut BytesMut),
-) -> Result<u64, tokio_postgres::Error> {
-    let sink = client.copy_in::<_, Bytes>(statement).await?;
-    futures_util::pin_mut!(sink);
-    let mut buffer = BytesMut::new();
-    copy::begin(&mut buffer);
-    for row in rows {
-        copy::begin_row(&mut buffer, field_count);
-        put(row, &mut buffer);
-        if buffer.len() >= COPY_CHUNK {
-            sink.send(buffer.split().freeze()).await?;
-            buffer.reserve(COPY_CHUNK + COPY_CHUNK / 4);
-        }
-    }
-    copy::end(&mut buffer);
-    sink.send(buffer.freeze()).await?;
-    sink.finish().await
 }
 
 /// Appends the values that travel with the row of this key, or nulls.
