@@ -134,24 +134,24 @@ pub(crate) async fn note_line(
 pub(crate) async fn end_run(client: &Client, id: i64, report: &Report, error: Option<&Error>) {
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let rows: u64 = report.rows.values().sum();
-    let result = client
-        .execute(
-            END_RUN,
-            &[
-                &id,
-                &signed(report.events_processed),
-                &signed(rows),
-                &signed(report.duplicates),
-                &signed(report.dead_letters),
-                &signed(report.bytes),
-                &report.first_offset,
-                &report.last_offset,
-                &report.epoch,
-                &error.is_none().then(|| report.stop_reason.as_str()),
-                &error.map(|error| error.to_string()),
-            ],
-        )
-        .await;
+    let (events, duplicates) = (signed(report.events_processed), signed(report.duplicates));
+    let (dead_letters, bytes) = (signed(report.dead_letters), signed(report.bytes));
+    let stop_reason = error.is_none().then(|| report.stop_reason.as_str());
+    let failure = error.map(ToString::to_string);
+    let params: [(&(dyn ToSql + Sync), Type); 11] = [
+        (&id, Type::INT8),
+        (&events, Type::INT8),
+        (&signed(rows), Type::INT8),
+        (&duplicates, Type::INT8),
+        (&dead_letters, Type::INT8),
+        (&bytes, Type::INT8),
+        (&report.first_offset, Type::INT8),
+        (&report.last_offset, Type::INT8),
+        (&report.epoch, Type::TEXT),
+        (&stop_reason, Type::TEXT),
+        (&failure, Type::TEXT),
+    ];
+    let result = client.execute_typed(END_RUN, &params).await;
     if let Err(error) = result {
         tracing::warn!("{}", Error::database("cannot close the run in sse_stream.runs", error));
     }
@@ -159,9 +159,9 @@ pub(crate) async fn end_run(client: &Client, id: i64, report: &Report, error: Op
 
 /// Records that the stream is in this epoch.
 pub(crate) async fn note_epoch(client: &Client, key: Key<'_>, epoch: &str) -> Result<(), Error> {
-    client
-        .execute(NOTE_EPOCH, &[&key.0, &key.1, &epoch])
-        .await
-        .map_err(|error| Error::database("cannot write sse_stream.epochs", error))?;
+    let params: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&key.0, Type::TEXT), (&key.1, Type::INT4), (&epoch, Type::TEXT)];
+    let noted = client.execute_typed(NOTE_EPOCH, &params).await;
+    noted.map_err(|error| Error::database("cannot write sse_stream.epochs", error))?;
     Ok(())
 }

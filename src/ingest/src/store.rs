@@ -276,15 +276,15 @@ impl Store {
         }
         let token = offset.resume_token.take().unwrap_or_default();
         offset.resume_token = self.counted.then_some(token);
-        let owner = (run.owner.as_str(), fence);
-        let written = offsets::write(self.client(), self.key(), writers, &offset, owner);
-        // Where writing fails, there is nothing left to commit.
-        let (written, committed) = join(written, self.client().batch_execute("commit")).await;
-        written?;
-        committed.map_err(broke)?;
         self.stand(offset, fence);
+        let owner = (run.owner.as_str(), fence);
+        let written = offsets::write(self.client(), self.key(), writers, &self.offset, owner);
         let begun = history::begin_run(self.client(), self.key(), run);
-        let ((), history_id) = try_join(self.read_gaps(), begun).await?;
+        let begun = try_join3(written, begun, self.read_gaps());
+        // Where one of them fails, there is nothing left to commit.
+        let (begun, committed) = join(begun, self.client().batch_execute("commit")).await;
+        let ((), history_id, ()) = begun?;
+        committed.map_err(broke)?;
         self.history_id = Some(history_id);
         Ok(())
     }

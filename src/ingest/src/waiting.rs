@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Fate, Missing};
@@ -188,8 +188,9 @@ pub(crate) async fn count(client: &Client, stream: &str, shard: i32) -> Result<i
 
 /// All events that wait.
 pub(crate) async fn all(client: &Client, address: &Address<'_>) -> Result<Vec<Page>, Error> {
-    let rows = client.query(ALL, &[&address.stream, &address.shard]).await.map_err(failed)?;
-    Ok(pages(&rows))
+    let params: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&address.stream, Type::TEXT), (&address.shard, Type::INT4)];
+    Ok(pages(&client.query_typed(ALL, &params).await.map_err(failed)?))
 }
 
 /// Locks the events of a page, in the order of [`all`], and reads them.
