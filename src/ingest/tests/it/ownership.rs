@@ -79,7 +79,7 @@ async fn a_run_that_was_fenced_at_once_lands_nothing_that_waits() {
     db.run("insert into shop.orders (order_id, placed_at) values (1, now())").await;
     // The run has raised the fence and cannot go on yet; meanwhile another one takes over.
     let blocker = Db::new_session(&db).await;
-    blocker.batch_execute("begin; lock table sse_stream.runs").await.unwrap();
+    blocker.batch_execute("begin; lock table shop.items in exclusive mode").await.unwrap();
     let running = tokio::spawn(run(config(&db, &source)));
     eventually("taken", async || db.one("select fence from sse_stream.offsets").await == "2").await;
     db.run("update sse_stream.offsets set fence = fence + 1").await;
