@@ -135,8 +135,8 @@ impl Batch {
             self.position = self.events.iter().rev().find_map(|event| event.id);
             self.peak = self.highest().unwrap_or(0);
         }
-        let ids = self.events.iter().rev().map(|event| self.source_id(event));
-        let last = ids.filter(|id| !id.is_empty()).next();
+        let mut ids = self.events.iter().rev().map(|event| self.source_id(event));
+        let last = ids.find(|id| !id.is_empty());
         self.resume_token = last.filter(|_| self.resume_token.is_some());
         self.covered = None;
         self.gaps.retain(|gap| self.position.is_some_and(|position| gap.last < position));
