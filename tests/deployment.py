@@ -21,6 +21,7 @@ from stack import environment  # noqa: E402
 
 import powershell  # noqa: E402 (beside this file)
 
+COMPOSE_FILES = ("docker-compose.yml", "docker/postgres/compose.yml")
 PREFIX = "/opt/sse-stream"
 # The unit files' programs, put in place as empty ones, so that systemd finds something to run.
 PROGRAMS = ("bin/restaurant-api", "venv/bin/python", "venv/bin/airflow")
@@ -45,8 +46,15 @@ def shells() -> Iterator[str]:
 
 
 def dockerfiles() -> Iterator[str]:
-    """Ask hadolint about every Dockerfile in git."""
-    yield from _complaints("hadolint", *_tracked("*Dockerfile"))
+    """Ask hadolint about every Dockerfile in git; their base images, being arguments, ourselves."""
+    files = _tracked("*Dockerfile")
+    yield from _complaints("hadolint", *files)
+    for file in files:
+        for line in Path(ROOT, file).read_text().splitlines():
+            name, _, image = line.removeprefix("ARG ").partition("=")
+            is_base = line.startswith("ARG ") and name.endswith("_IMAGE")
+            if is_base and (":" not in image or image.endswith(":latest")):
+                yield f"{file}: {name} is not pinned to a tag"
 
 
 def compose_file() -> Iterator[str]:
@@ -56,7 +64,7 @@ def compose_file() -> Iterator[str]:
         return
     names = [name for name in environment.read(environment.EXAMPLE) if environment.is_secret(name)]
     real = {name: f"{name.lower()}-0123456789abcdef" for name in names}
-    for file in ("docker-compose.yml", "docker/postgres/compose.yml"):
+    for file in COMPOSE_FILES:
         done = _compose(["-f", file, "config", "--quiet"], real)
         if done.returncode != 0:
             yield f"{file}: {done.stderr.strip()}"
@@ -64,10 +72,12 @@ def compose_file() -> Iterator[str]:
     for name in environment.read(environment.EXAMPLE):
         if f"${{{name}" not in known:
             yield f".env.example: {name} has no effect on docker-compose.yml"
-    for name in names:
-        done = _compose(["config", "--quiet"], {**real, name: ""})
-        if done.returncode == 0:
-            yield f"docker-compose.yml takes an empty {name}"
+    for file in COMPOSE_FILES:
+        text = Path(ROOT, file).read_text()
+        for name in (name for name in names if f"${{{name}" in text):
+            done = _compose(["-f", file, "config", "--quiet"], {**real, name: ""})
+            if done.returncode == 0:
+                yield f"{file} takes an empty {name}"
 
 
 def secrets_in_git() -> Iterator[str]:
