@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)] // client.rs uses the rest of it
 mod server;
 
 use std::io::Write;
