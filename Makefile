@@ -90,6 +90,12 @@ test-provider: build $(VENV_3)/.stamp-wheel ## the Airflow provider's tests on 2
 	$(WITH_POSTGRES) $(PY) -m pytest tests/provider
 	$(WITH_POSTGRES) $(VENV_3)/bin/python -m pytest tests/provider
 
+.PHONY: test-executors
+test-executors: build $(VENV_3)/.stamp-wheel ## example DAGs under LocalExecutor and CeleryExecutor (needs redis-server)
+	for executor in LocalExecutor CeleryExecutor; do \
+		$(WITH_POSTGRES) $(VENV_3)/bin/python tests/provider/executors.py --executor $$executor || exit 1; \
+	done
+
 .PHONY: test-matrix
 test-matrix: build ## the same on every Python found (AIRFLOW=2.11 or 3, PYTHONS="3.10 3.13")
 	$(WITH_POSTGRES) $(PY) tests/matrix.py --wheel dist/*.whl \
