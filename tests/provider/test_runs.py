@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from feed import Feed
 from operator_stage import Generator, compare, connection, program
 from schema_database import Database, restaurant_database
 
-from sse_stream import SSEStreamOperator
+from sse_stream import SSEStreamOperator, StreamTrigger, _native
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -100,3 +101,31 @@ def test_examples_land_what_one_plain_run_would(
     assert not compared.differences, compared.report()
     assert restaurant.one("select count(*) from sse_stream.gaps") == 0
     assert restaurant.one("select count(*) from sse_stream.dead_letters") == 0
+
+
+def test_the_books_say_from_where_to_look(restaurant: Database, feed: Feed) -> None:
+    restaurant.run(
+        "insert into sse_stream.offsets (stream, position, highest, epoch, resume_token)"
+        " values ('numbers', 2, 2, 'one', null), ('texts', 2, 2, 'one', 'tok-9'),"
+        " ('moved', 2, 2, 'another', null)"
+    )
+    feed.send(count=3)
+
+    def seen(stream: str, preset: str = "", events: int = 1) -> Any:
+        trigger = StreamTrigger(
+            sse_url=f"{feed.url}/stream",
+            postgres_conn_id="postgres_restaurant",
+            stream=stream,
+            preset=f'[stream]\nname = "{stream}"\nepoch_header = "X-Epoch"\n{preset}',
+            events=events,
+        )
+        return _native.look(trigger.config(), seconds=3 if events == 1 else 0.5)
+
+    assert (seen("numbers")["seen"], seen("numbers")["last_event_id"]) == ("events", "3")
+    assert seen("numbers", events=2) is None
+    assert seen("never ran", events=3)["events"] == 3
+    assert seen("moved")["seen"] == "epoch"
+    feed.requests.clear()
+    by_query = 'ids = "text"\nresume = { query = "after" }'
+    assert seen("texts", by_query, events=9) is None
+    assert feed.requests[0][0] == "/stream?after=tok-9"

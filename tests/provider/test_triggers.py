@@ -69,6 +69,46 @@ def test_only_wanted_types_count_across_disconnects(feed: Feed) -> None:
     assert feed.requests[1][1]["last-event-id"] == "10"
 
 
+_CONVENTIONS = """
+[stream]
+name = "s"
+id = "/id"
+ids = "text"
+type = "/type"
+resume = { query = "since" }
+control = ["open"]
+gap_event = "gap"
+epoch_header = "X-Epoch"
+"""
+
+
+def test_the_presets_conventions_are_followed(feed: Feed) -> None:
+    def then_send() -> None:
+        until(lambda: feed.listeners == 1)
+        for kind in ("open", "gap", "other", "order"):
+            feed.send(event=kind, data={"id": "x", "type": kind})
+
+    trigger = _trigger(feed, preset=_CONVENTIONS, last_event_id="abc", types=["order"])
+    seen = _fire(trigger, while_waiting=then_send)
+    assert (seen["events"], seen["last_event_id"], seen["epoch"]) == (1, "4", "one")
+    path, headers = feed.requests[0]
+    assert path == "/stream?since=abc"
+    assert "last-event-id" not in headers
+    assert _fire(_trigger(feed, preset=_CONVENTIONS, events=0))["epoch"] == "one"
+
+
+def test_what_is_no_data_wakes_nobody(feed: Feed) -> None:
+    feed.send(event="open", data={"id": "x", "type": "open"})
+    config = json.loads(_trigger(feed, preset=_CONVENTIONS).config())
+    del config["preset"]
+    config = {**config, "last_event_id": "0"}
+    assert _native.look(json.dumps(config), seconds=5) is not None
+    told = json.dumps(
+        {**config, "preset": _CONVENTIONS.replace('{ query = "since" }', '"last-event-id"')}
+    )
+    assert _native.look(told, seconds=0.5) is None
+
+
 def test_a_sign_of_life_is_enough_where_no_events_are_asked_for(feed: Feed) -> None:
     assert _fire(_trigger(feed, events=0))["seen"] == "life"
 

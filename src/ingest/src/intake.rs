@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::offsets::Offset;
 use crate::preset::{Ids, Offsets, Reconnect, ResumeClass};
 use crate::report::StopReason;
-use envelope::{Envelope, Kind};
+pub(crate) use envelope::{Envelope, Kind};
 use window::{Place, Window};
 
 pub(crate) use window::event_time;

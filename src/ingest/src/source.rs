@@ -66,7 +66,12 @@ impl Source {
                 let mut source = config.source.clone();
                 source.resume = stream.resume();
                 source.start = start(stream, config.limits.from);
-                source.last_event_id = resume_id(stream, offset, source.start.is_some());
+                source.last_event_id = resume_id(
+                    stream,
+                    offset.position,
+                    offset.resume_token.as_deref(),
+                    source.start.is_some(),
+                );
                 Kind::Stream(Box::new(sse::Client::new(source)?))
             }
             SourceKind::Poll if stream.ids.are_counted() => {
@@ -80,7 +85,7 @@ impl Source {
         Ok(Self {
             kind,
             ids: stream.ids,
-            hidden_ids: stream.id != "sse" && stream.ids != Ids::None,
+            hidden_ids: stream.hides_ids(),
             ends_with_response: stream.reconnect == Reconnect::Never,
             head_header: stream.head_header.clone(),
             epoch_header: stream.epoch_header.clone(),
@@ -180,12 +185,17 @@ impl Source {
 
 /// What the first request resumes from. Before the first event it is the beginning, unless the URL
 /// says something else or `starts` does.
-fn resume_id(stream: &StreamSpec, offset: &Offset, starts: bool) -> Option<Vec<u8>> {
+pub(crate) fn resume_id(
+    stream: &StreamSpec,
+    position: i64,
+    token: Option<&str>,
+    starts: bool,
+) -> Option<Vec<u8>> {
     let elsewhere = starts || stream.resume() != sse::Resume::Header;
     match stream.ids {
-        Ids::Integer if offset.position == 0 && elsewhere => None,
-        Ids::Integer => Some(offset.position.to_string().into_bytes()),
-        Ids::Text => offset.resume_token.clone().map(String::into_bytes),
+        Ids::Integer if position == 0 && elsewhere => None,
+        Ids::Integer => Some(position.to_string().into_bytes()),
+        Ids::Text => token.map(|token| token.as_bytes().to_vec()),
         Ids::None => None,
     }
 }

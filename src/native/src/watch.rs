@@ -61,10 +61,10 @@ impl Wait {
         Ok(Self {
             watch: Watch {
                 source,
+                preset,
+                position: None,
                 events: asked.events,
                 types: asked.types,
-                epoch_header: preset.and_then(|preset| preset.stream.epoch_header),
-                epoch: None,
             },
             books: books.transpose()?,
         })
@@ -74,7 +74,7 @@ impl Wait {
         if let Some((database, stream, shard)) = &self.books {
             // A thousand waits that begin at once are no thousand sessions.
             let _permit = permits().acquire_owned().await;
-            self.watch.behind(ingest::position(database, stream, *shard).await?);
+            self.watch.position = Some(ingest::position(database, stream, *shard).await?);
         }
         ingest::watch(self.watch).await
     }

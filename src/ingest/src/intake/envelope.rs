@@ -7,7 +7,7 @@ use crate::preset::{Scalar, StreamSpec};
 use crate::selector::{Found, Selector};
 
 /// Where the preset finds these: in the SSE fields, or by pointers in the data.
-pub(super) struct Envelope {
+pub(crate) struct Envelope {
     selector: Selector,
     id: Option<usize>,
     event_type: Option<usize>,
@@ -20,18 +20,18 @@ pub(super) struct Envelope {
 }
 
 /// What one event says.
-pub(super) struct Says<'a> {
+pub(crate) struct Says<'a> {
     /// Empty where there is none.
-    pub(super) id: Cow<'a, [u8]>,
-    pub(super) event_type: Option<&'a str>,
+    pub(crate) id: Cow<'a, [u8]>,
+    pub(crate) event_type: Option<&'a str>,
     /// The JSON text of its time.
-    pub(super) time: Option<&'a str>,
-    pub(super) kind: Kind,
+    pub(crate) time: Option<&'a str>,
+    pub(crate) kind: Kind,
 }
 
 /// What an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Data,
     /// Part of the stream, and not wanted.
     Dropped,
@@ -43,7 +43,7 @@ pub(super) enum Kind {
 
 impl Envelope {
     /// `timed` says whether anybody wants to know the time of events.
-    pub(super) fn new(stream: &StreamSpec, timed: bool) -> Self {
+    pub(crate) fn new(stream: &StreamSpec, timed: bool) -> Self {
         let mut selector = Selector::default();
         let mut slot = |place: &str| (place != "sse").then(|| selector.add(place));
         let (id, event_type) = (slot(&stream.id), slot(&stream.event_type));
@@ -64,11 +64,11 @@ impl Envelope {
     }
 
     /// Whether a block of this type is no data, whatever stands in it.
-    pub(super) fn is_control(&self, event_type: &str) -> bool {
+    pub(crate) fn is_control(&self, event_type: &str) -> bool {
         self.control.iter().any(|control| control == event_type)
     }
 
-    pub(super) fn read<'a>(
+    pub(crate) fn read<'a>(
         &mut self,
         sse_id: &'a [u8],
         sse_type: &'a str,

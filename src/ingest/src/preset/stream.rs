@@ -252,6 +252,11 @@ impl StreamSpec {
         }
     }
 
+    /// Whether ids stand in the data, where the client does not see them.
+    pub(crate) fn hides_ids(&self) -> bool {
+        self.id != "sse" && self.ids != Ids::None
+    }
+
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.name.is_empty() {
             return Err(Error::config("preset: stream.name is empty; give the stream a name"));
