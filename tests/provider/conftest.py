@@ -54,7 +54,14 @@ def airflow_home() -> Path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return Path(_home.name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give processes of Airflow time: each imports for seconds, and more on a busy machine."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300))

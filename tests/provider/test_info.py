@@ -45,7 +45,7 @@ def test_airflow_finds_connection_type_links_and_options() -> None:
         " 'airflow-provider-sse-stream' in found.providers]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=280
     )
     assert done.returncode == 0, done.stderr[-2000:]
     name, path, attribute, fields, links, login, options, listed = json.loads(

@@ -17,7 +17,7 @@ from schema_database import Database, restaurant_database
 
 from sse_stream import SSEStreamOperator, StreamTrigger, _native
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 HERE = Path(__file__).resolve().parent
 
@@ -49,7 +49,7 @@ def _run(dag_id: str, url: str, **environment: str) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=280,
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),
