@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::decode::Reason;
+use crate::decode::{DriftKind, Reason};
+use crate::grow::Growth;
 use crate::settle::Committed;
 
 /// Events that are committed together.
@@ -28,6 +29,8 @@ pub(crate) struct Batch {
     pub(crate) epoch: String,
     /// Why the run must end with this batch: events behind it were cut off.
     pub(crate) halt: Option<String>,
+    /// Columns to be added before the run goes on with the events that were cut off.
+    pub(crate) grow: Vec<Growth>,
     /// What the store decided, before it sent COMMIT.
     pub(crate) outcome: Option<Committed>,
 }
@@ -84,6 +87,9 @@ pub(crate) struct Missing {
 pub(crate) struct RouteRows {
     pub(crate) bytes: Vec<u8>,
     pub(crate) rows: Vec<Row>,
+    /// Events whose data was not as the route expects it, in stream order; also of those that
+    /// have no row for that reason.
+    drift: Vec<(u32, DriftKind)>,
 }
 
 /// One encoded row: COPY fields (length and bytes each), key columns first.
@@ -125,10 +131,14 @@ impl Batch {
     /// behind such a batch.
     pub(crate) fn cut(&mut self, at: usize, halt: String) {
         self.halt = Some(halt);
+        if let Some(Event { fate: Fate::Dead(reason), .. }) = self.events.get_mut(at) {
+            self.grow = std::mem::take(&mut reason.grow);
+        }
         self.events.truncate(at);
         for rows in &mut self.rows {
             let kept = rows.rows.partition_point(|row| (row.event as usize) < at);
             rows.rows.truncate(kept);
+            rows.drift.retain(|(event, _)| (*event as usize) < at);
         }
         // A batch that repairs gaps moves no position.
         if self.position.is_some() {
@@ -202,12 +212,14 @@ impl Batch {
         for rows in &mut self.rows {
             rows.bytes.clear();
             rows.rows.clear();
+            rows.drift.clear();
         }
         self.position = None;
         self.resume_token = None;
         self.covered = None;
         self.gaps.clear();
         self.halt = None;
+        self.grow.clear();
         self.outcome = None;
     }
 }
@@ -222,6 +234,19 @@ impl RouteRows {
             key_end: key_end as u32,
             end: self.bytes.len() as u32,
         });
+    }
+
+    /// Notes that an event's data was not as expected; once for each event and kind.
+    pub(crate) fn note(&mut self, event: usize, kind: DriftKind) {
+        let note = (event as u32, kind);
+        let mut newest = self.drift.iter().rev().take_while(|(of, _)| *of == note.0);
+        if !newest.any(|other| *other == note) {
+            self.drift.push(note);
+        }
+    }
+
+    pub(crate) fn drift(&self) -> &[(u32, DriftKind)] {
+        &self.drift
     }
 
     /// Forgets the rows of an event, which must be the newest.

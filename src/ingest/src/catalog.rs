@@ -8,9 +8,13 @@ use futures_util::future::try_join4;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use crate::encode::Kind;
+use crate::encode::{Kind, Target, TypeInfo};
 use crate::error::Error;
-use crate::preset::{Mode, Preset, RouteSpec, split_table};
+use crate::grow;
+pub(crate) use crate::preset::Source;
+use crate::preset::{
+    ColumnSpec, Missing, Mistyped, Mode, NewFields, Preset, RouteSpec, split_table,
+};
 
 /// A route with everything known about its table.
 #[derive(Clone, Debug)]
@@ -28,6 +32,31 @@ pub(crate) struct Route {
     pub(crate) checks: Vec<Check>,
     /// Whether COPY does what an insert would: it knows no rules, no views and no row security.
     pub(crate) takes_copy: bool,
+    pub(crate) drift: Drift,
+}
+
+/// What the preset says of data that is not as expected.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Drift {
+    pub(crate) missing: Option<Missing>,
+    pub(crate) mistyped: Option<Mistyped>,
+    pub(crate) new_fields: Option<NewFields>,
+    /// Pointers to fields that are meant to be left alone.
+    pub(crate) known: Vec<String>,
+    /// Whether any of it may fail the run.
+    pub(crate) may_fail: bool,
+}
+
+impl Drift {
+    fn of(spec: &RouteSpec) -> Self {
+        Self {
+            missing: spec.missing,
+            mistyped: spec.mistyped,
+            new_fields: spec.new_fields,
+            known: spec.known.clone(),
+            may_fail: spec.may_fail(),
+        }
+    }
 }
 
 /// A CHECK constraint as the database's catalog holds it.
@@ -43,24 +72,13 @@ pub(crate) struct Check {
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) source: Source,
-    pub(crate) kind: Kind,
+    pub(crate) target: Target,
     /// The type as SQL writes it, for staging tables.
     pub(crate) sql_type: String,
     pub(crate) required: bool,
     /// Whether an insert may write null here for "not known yet", so that an update which
     /// completes the row can be merged into the insert.
     pub(crate) may_wait: bool,
-}
-
-/// Where a column's value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    Pointer(String),
-    Id,
-    Epoch,
-    Event,
-    ReceivedAt,
-    Data,
 }
 
 /// The foreign key a route's rows must satisfy.
@@ -77,6 +95,8 @@ pub(crate) struct Parent {
 #[derive(Clone, Debug)]
 pub(crate) struct Catalog {
     pub(crate) routes: Vec<Route>,
+    /// Pointers that the stream itself looks at.
+    pub(crate) envelope: Vec<String>,
 }
 
 impl Route {
@@ -93,10 +113,12 @@ struct Table {
     foreign_keys: Vec<ForeignKey>,
     checks: Vec<Check>,
     takes_copy: bool,
+    /// Whether this login may add columns.
+    owned: bool,
 }
 
 struct TableColumn {
-    kind: Option<Kind>,
+    target: Option<Target>,
     sql_type: String,
     not_null: bool,
     has_default: bool,
@@ -104,6 +126,8 @@ struct TableColumn {
     may_insert: bool,
     may_update: bool,
     may_select: bool,
+    /// The comment of the column.
+    remark: String,
 }
 
 struct ForeignKey {
@@ -113,15 +137,20 @@ struct ForeignKey {
 }
 
 // Each of these four is asked once, for all tables: schemas and names in the order of the answer's
-// first column.
+// first column. Domains are looked through, at a column's own type and at the items of an array.
 const COLUMNS: &str = "
     select w.place, a.attname::text,
-           coalesce(nullif(t.typbasetype, 0), t.oid) as base_type,
-           case when t.typbasetype <> 0 then t.typtypmod else a.atttypmod end as modifier,
-           t.typtype = 'e' as is_enum,
+           coalesce(nullif(i.typbasetype, 0), i.oid, b.oid) as base_type,
+           i.oid as element,
+           case when t.typbasetype <> 0 then t.typtypmod
+                when i.typbasetype <> 0 then i.typtypmod else a.atttypmod end as modifier,
+           (select array_agg(l.enumlabel::text order by l.enumsortorder) from pg_enum l
+            where l.enumtypid = coalesce(nullif(i.typbasetype, 0), i.oid, b.oid)) as labels,
            format_type(a.atttypid, a.atttypmod) as sql_type,
            a.attnotnull, a.atthasdef, a.attgenerated <> '' or a.attidentity = 'a' as generated,
            a.attidentity = 'd' as fills_itself,
+           coalesce(col_description(c.oid, a.attnum), '') as remark,
+           pg_has_role(c.relowner, 'usage') as owned,
            has_column_privilege(c.oid, a.attnum, 'insert') as may_insert,
            has_column_privilege(c.oid, a.attnum, 'update') as may_update,
            has_column_privilege(c.oid, a.attnum, 'select') as may_select,
@@ -132,6 +161,8 @@ const COLUMNS: &str = "
     join pg_class c on c.relnamespace = n.oid and c.relname = w.name
     join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     join pg_type t on t.oid = a.atttypid
+    join pg_type b on b.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+    left join pg_type i on i.oid = b.typelem and i.typarray = b.oid
     where c.relkind in ('r', 'p', 'f', 'v')";
 const UNIQUE: &str = "
     select w.place,
@@ -194,7 +225,35 @@ impl Catalog {
                 routes[child].parent = Some(parent);
             }
         }
-        Ok(Self { routes: parents_first(routes) })
+        Ok(Self { routes: parents_first(routes), envelope: preset.stream.pointers() })
+    }
+
+    /// The routes without a database to ask: every column holds anything, and null unless it is of
+    /// the key.
+    pub(crate) fn unbound(preset: &Preset) -> Self {
+        let routes = preset.routes.iter().map(|spec| {
+            let others = spec.columns.keys().filter(|name| !spec.key.contains(name));
+            let columns = spec.key.iter().chain(others).map(|name| Column {
+                name: name.clone(),
+                source: spec.columns[name].source.clone(),
+                target: Target::anything(),
+                sql_type: "unknown".into(),
+                required: spec.key.contains(name),
+                may_wait: false,
+            });
+            Route {
+                event: spec.event.clone(),
+                table: spec.table.clone(),
+                mode: spec.mode,
+                columns: columns.collect(),
+                key_len: spec.key.len(),
+                parent: None,
+                checks: Vec::new(),
+                takes_copy: true,
+                drift: Drift::of(spec),
+            }
+        });
+        Self { routes: routes.collect(), envelope: preset.stream.pointers() }
     }
 
     /// Whether the preset has a route at all for this type (`*` does not count).
@@ -211,7 +270,12 @@ impl Catalog {
 impl TableColumn {
     fn of(row: &Row) -> (String, Self) {
         let column = Self {
-            kind: Kind::of(row.get("base_type"), row.get("modifier"), row.get("is_enum")),
+            target: Target::of(&TypeInfo {
+                oid: row.get("base_type"),
+                element: row.get("element"),
+                modifier: row.get("modifier"),
+                labels: row.get("labels"),
+            }),
             sql_type: row.get("sql_type"),
             not_null: row.get("attnotnull"),
             has_default: row.get("atthasdef") || row.get("fills_itself"),
@@ -219,6 +283,7 @@ impl TableColumn {
             may_insert: row.get("may_insert"),
             may_update: row.get("may_update"),
             may_select: row.get("may_select"),
+            remark: row.get("remark"),
         };
         (row.get(1), column)
     }
@@ -265,6 +330,7 @@ impl Table {
             }
             let table = Self {
                 takes_copy: columns.iter().filter(of_table).all(|row| row.get("takes_copy")),
+                owned: columns.iter().filter(of_table).all(|row| row.get("owned")),
                 columns: columns.iter().filter(of_table).map(TableColumn::of).collect(),
                 unique: unique.iter().filter(of_table).map(|row| row.get(1)).collect(),
                 foreign_keys: foreign_keys.iter().filter(of_table).map(ForeignKey::of).collect(),
@@ -276,6 +342,40 @@ impl Table {
     }
 
     fn bind(&self, spec: &RouteSpec) -> Result<Route, String> {
+        match spec.new_fields {
+            Some(NewFields::AddColumn) => self.bind_to(&self.grown(spec)?),
+            _ => self.bind_to(spec),
+        }
+    }
+
+    /// The route with the columns that were added for new fields.
+    fn grown(&self, spec: &RouteSpec) -> Result<RouteSpec, String> {
+        if !self.owned {
+            return Err("new_fields = \"add_column\" needs a login that owns the table; grant its role, or use \"dead_letter\"".into());
+        }
+        let mut spec = spec.clone();
+        let mut added = 0;
+        for (name, column) in &self.columns {
+            let Some(pointer) = column.remark.strip_prefix(grow::MARK) else { continue };
+            added += 1;
+            let mapped =
+                spec.columns.values().any(|known| known.source.pointers().contains(&pointer));
+            if !mapped && !spec.columns.contains_key(name) {
+                let source = Source::Pointer(pointer.to_owned());
+                spec.columns.insert(name.clone(), ColumnSpec { source, form: None });
+            }
+        }
+        if added >= grow::MOST_COLUMNS {
+            tracing::warn!(
+                "table {} has {added} columns for new fields; more are refused",
+                spec.table
+            );
+            spec.new_fields = Some(NewFields::DeadLetter);
+        }
+        Ok(spec)
+    }
+
+    fn bind_to(&self, spec: &RouteSpec) -> Result<Route, String> {
         let others = spec.columns.keys().filter(|name| !spec.key.contains(name));
         let columns = spec
             .key
@@ -300,6 +400,7 @@ impl Table {
                 .collect(),
             columns,
             takes_copy: self.takes_copy,
+            drift: Drift::of(spec),
         })
     }
 
@@ -309,7 +410,7 @@ impl Table {
                 "column {name:?} does not exist; add it by a migration or remove it from the route"
             )
         })?;
-        let kind = column.kind.ok_or_else(|| {
+        let target = column.target.clone().ok_or_else(|| {
             format!(
                 "column {name:?} has the type {}, for which there is no conversion",
                 column.sql_type
@@ -332,34 +433,13 @@ impl Table {
         if let Some((_, right)) = rights.iter().find(|(granted, _)| !granted) {
             return Err(format!("no {right} right on column {name:?}; grant it to this login"));
         }
-        let source = match spec.columns[name].as_str() {
-            "$id" => Source::Id,
-            "$epoch" => Source::Epoch,
-            "$event" => Source::Event,
-            "$received_at" => Source::ReceivedAt,
-            "$data" => Source::Data,
-            pointer => Source::Pointer(pointer.to_owned()),
-        };
-        let needs_value = matches!(
-            (&source, kind),
-            (
-                Source::Id,
-                Kind::Uuid | Kind::Bool | Kind::Timestamptz | Kind::Timestamp | Kind::Date
-            ) | (
-                Source::ReceivedAt,
-                Kind::Uuid | Kind::Bool | Kind::Int2 | Kind::Int4 | Kind::Int8
-            )
-        );
-        if needs_value {
-            return Err(format!(
-                "column {name:?} has the type {}, which cannot hold {:?}",
-                column.sql_type, spec.columns[name]
-            ));
-        }
+        let ColumnSpec { source, form } = spec.columns[name].clone();
+        let target = fitted(target, &source, form)
+            .map_err(|why| format!("column {name:?} ({}): {why}", column.sql_type))?;
         Ok(Column {
             name: name.to_owned(),
             source,
-            kind,
+            target,
             sql_type: column.sql_type.clone(),
             required: column.not_null || in_key,
             may_wait: !column.not_null && !column.has_default && column.may_insert,
@@ -428,6 +508,43 @@ impl Table {
     }
 }
 
+/// The target of a column for values of this source, written in this form. In words, why they could
+/// never fit.
+fn fitted(
+    target: Target,
+    source: &Source,
+    form: Option<crate::preset::Form>,
+) -> Result<Target, String> {
+    let target = match form {
+        Some(form) => target.formed(form)?,
+        None => target,
+    };
+    if let Some(why) = target.lacks() {
+        return Err(why.into());
+    }
+    let is_json = matches!(target.kind, Kind::Json | Kind::Jsonb) && !target.is_array();
+    let is_text = matches!(target.kind, Kind::Text { .. }) && !target.is_array();
+    let fits = match source {
+        Source::Id => {
+            let numbers = [Kind::Int2, Kind::Int4, Kind::Int8, Kind::Float4, Kind::Float8];
+            let numeric = matches!(target.kind, Kind::Numeric { .. });
+            target.is_plain() && (is_text || is_json || numeric || numbers.contains(&target.kind))
+        }
+        Source::ReceivedAt => {
+            let times = [Kind::Timestamptz, Kind::Timestamp];
+            target.is_plain() && (is_text || times.contains(&target.kind))
+        }
+        Source::DataJson => is_json && target.is_plain(),
+        Source::DataText => is_text && target.is_plain(),
+        Source::Const(json) => {
+            let mut out = Vec::new();
+            target.put_json(&mut out, json.as_str().into()).is_ok()
+        }
+        _ => true,
+    };
+    if fits { Ok(target) } else { Err(format!("cannot hold {source}")) }
+}
+
 /// The parent of a route with its columns in the order of the key of the route that inserts the
 /// parent, because a child in the same batch finds it by the encoded key. Columns that encode
 /// differently could never be found so; `None` where no route inserts the parent by that key.
@@ -443,7 +560,7 @@ fn aligned_parent(child: &Route, routes: &[Route]) -> Result<Option<Parent>, Err
         };
         let columns: Vec<usize> = places.iter().map(|place| parent.columns[*place]).collect();
         for (own, referenced) in columns.iter().map(|at| &child.columns[*at]).zip(key) {
-            if !own.kind.encodes_like(referenced.kind) {
+            if !own.target.encodes_like(&referenced.target) {
                 return Err(Error::schema(format!(
                     "table {}: column {:?} is {}, but its parent's {}.{:?} is {}; give both the same type",
                     child.table,

@@ -8,8 +8,10 @@ use tokio::sync::Notify;
 
 use crate::connect::DatabaseConfig;
 use crate::preset::Preset;
+use crate::raw_table::RawTable;
 
 /// Everything one run of [`crate::run`] needs.
+#[derive(Clone)]
 pub struct RunConfig {
     /// Where the events come from. Its `last_event_id` is set by the run from the committed offset.
     pub source: sse::ClientConfig,
@@ -19,6 +21,8 @@ pub struct RunConfig {
     pub database: DatabaseConfig,
     /// Which event goes into which table.
     pub preset: Preset,
+    /// A table of the preset for raw events that is looked for, or created, before the run begins.
+    pub raw_table: Option<RawTable>,
     /// The name under which the offset is kept; `None` takes the preset's.
     pub stream: Option<String>,
     /// Which shard of the stream this run reads; 0 where the stream is not sharded.

@@ -1,26 +1,41 @@
 //! One event's bytes to encoded rows, or to the reason why not. Nothing here asks the database.
 
+mod drift;
+mod put;
+
 use crate::batch::RouteRows;
-use crate::catalog::{Catalog, Column, Route, Source};
-use crate::encode::{Json, Kind, Misfit, put_null};
+use crate::catalog::{Catalog, Column, Drift, Route};
+use crate::encode::put_null;
+use crate::grow::Growth;
+use crate::preset::{Missing, Mistyped};
 use crate::selector::{Found, Selector};
+
+pub(crate) use drift::DriftKind;
+use drift::{Told, Watch};
+use put::{Put, Refusal, View};
 
 /// Why an event cannot land. The code is for programs, the text for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) code: &'static str,
     pub(crate) text: String,
+    /// The route says that the run must not go on behind such an event.
+    pub(crate) fatal: bool,
+    /// The columns that are to be added before the run goes on with this event.
+    pub(crate) grow: Vec<Growth>,
 }
 
 impl Reason {
     pub(crate) fn new(code: &'static str, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        Self { code, text: text.into(), fatal: false, grow: Vec::new() }
     }
 }
 
 /// One event, as the source gave it.
 pub(crate) struct Incoming<'a> {
     pub(crate) id: i64,
+    /// The id as the source wrote it; empty where it wrote none.
+    pub(crate) sse_id: &'a str,
     pub(crate) event_type: &'a str,
     pub(crate) data: &'a str,
     pub(crate) epoch: &'a str,
@@ -35,10 +50,14 @@ pub(crate) struct Decoder {
     /// For types without a route of their own.
     any: TypePlan,
     found: Found,
+    told: Told,
 }
 
 struct TypePlan {
     selector: Selector,
+    /// Whether a route can do without data that is not JSON.
+    takes_text: bool,
+    watch: Option<Watch>,
     /// Slot of the value that events are split by.
     split: Option<usize>,
     routes: Vec<RoutePlan>,
@@ -51,25 +70,8 @@ struct RoutePlan {
     puts: Vec<Put>,
     /// What they fill, for the words of a refusal.
     columns: Vec<Column>,
-}
-
-/// How one field of a row is made.
-#[derive(Clone, Copy)]
-struct Put {
-    origin: Origin,
-    kind: Kind,
-    required: bool,
-}
-
-/// As [`Source`], with pointers resolved to slots.
-#[derive(Clone, Copy)]
-enum Origin {
-    Slot(usize),
-    Id,
-    Epoch,
-    Event,
-    ReceivedAt,
-    Data,
+    table: String,
+    drift: Drift,
 }
 
 impl Decoder {
@@ -93,11 +95,12 @@ impl Decoder {
             by_type: types.into_iter().map(|event| (event.to_owned(), plan(event))).collect(),
             any: plan("*"),
             found: Found::default(),
+            told: Told::default(),
         }
     }
 
     /// Finds in one pass over the data every value that routes for `event_type` name, and checks
-    /// that the whole is JSON.
+    /// that the whole is JSON, unless none of them needs that.
     pub(crate) fn read<'a>(
         &'a mut self,
         event_type: &str,
@@ -108,10 +111,17 @@ impl Decoder {
             Ok(at) => &mut self.by_type[at].1,
             Err(_) => &mut self.any,
         };
-        plan.selector
-            .pick(data, &mut self.found)
-            .map_err(|error| Reason::new("not_json", format!("the data is not JSON: {error}")))?;
-        Ok(Read { plan, found: &self.found, data })
+        let is_json = match plan.selector.pick(data, &mut self.found) {
+            Ok(()) => true,
+            Err(_) if plan.takes_text => {
+                self.found.forget();
+                false
+            }
+            Err(error) => {
+                return Err(Reason::new("not_json", format!("the data is not JSON: {error}")));
+            }
+        };
+        Ok(Read { plan, found: &self.found, told: &self.told, data, is_json })
     }
 
     /// [`Decoder::read`] and [`Read::encode`] in one, where only one batch comes into question.
@@ -134,7 +144,9 @@ fn rank(event: &str) -> (usize, &str) {
 pub(crate) struct Read<'a> {
     plan: &'a TypePlan,
     found: &'a Found,
+    told: &'a Told,
     data: &'a str,
+    is_json: bool,
 }
 
 impl<'a> Read<'a> {
@@ -153,9 +165,13 @@ impl<'a> Read<'a> {
         rows: &mut [RouteRows],
     ) -> Result<(), Reason> {
         debug_assert!(std::ptr::eq(self.data, incoming.data), "another event was read");
+        if let Some(watch) = &self.plan.watch {
+            watch.look(self.data, self.told, event, rows)?;
+        }
+        let view = View { incoming, found: self.found, is_json: self.is_json };
         for route in &self.plan.routes {
             let rows_of = &mut rows[route.route];
-            if let Err(reason) = route.encode(incoming, self.found, event, rows_of) {
+            if let Err(reason) = route.encode(&view, self.told, event, rows_of) {
                 for route in &self.plan.routes {
                     rows[route.route].forget(event);
                 }
@@ -174,6 +190,7 @@ impl TypePlan {
         wanted: fn(&Route) -> bool,
     ) -> Self {
         let mut selector = Selector::default();
+        let split_pointer = split;
         let split = split.map(|pointer| selector.add(pointer));
         let routes = catalog
             .routes
@@ -183,29 +200,36 @@ impl TypePlan {
             .map(|(index, route)| RoutePlan {
                 route: index,
                 key_len: route.key_len,
-                puts: route.columns.iter().map(|column| Put::new(column, &mut selector)).collect(),
+                puts: route
+                    .columns
+                    .iter()
+                    .map(|column| Put::new(column, &route.drift, &mut selector))
+                    .collect(),
                 columns: route.columns.clone(),
+                table: route.table.clone(),
+                drift: route.drift.clone(),
             })
-            .collect();
-        Self { selector, split, routes }
+            .collect::<Vec<RoutePlan>>();
+        let takes_text = routes.iter().flat_map(|route| &route.puts).all(Put::takes_text);
+        let watch = Watch::new(catalog, &routes, split_pointer);
+        Self { selector, takes_text, watch, split, routes }
     }
 }
 
 impl RoutePlan {
+    #[inline]
     fn encode(
         &self,
-        incoming: &Incoming<'_>,
-        found: &Found,
+        view: &View<'_>,
+        told: &Told,
         event: usize,
         rows: &mut RouteRows,
     ) -> Result<(), Reason> {
         let start = rows.bytes.len();
         let mut key_end = start;
         for (place, put) in self.puts.iter().enumerate() {
-            if let Err(refusal) = put.put(incoming, found, &mut rows.bytes) {
-                rows.bytes.truncate(start);
-                let json = put.json(incoming, found).map(|json| json.text);
-                return Err(refusal.reason(&self.columns[place], json));
+            if let Err(refusal) = put.put(view, &mut rows.bytes) {
+                self.refuse(place, refusal, view, told, event, start, rows)?;
             }
             if place + 1 == self.key_len {
                 key_end = rows.bytes.len();
@@ -214,116 +238,51 @@ impl RoutePlan {
         rows.close(event, start, key_end);
         Ok(())
     }
-}
 
-impl Put {
-    fn new(column: &Column, selector: &mut Selector) -> Self {
-        let origin = match &column.source {
-            Source::Pointer(pointer) => Origin::Slot(selector.add(pointer)),
-            Source::Id => Origin::Id,
-            Source::Epoch => Origin::Epoch,
-            Source::Event => Origin::Event,
-            Source::ReceivedAt => Origin::ReceivedAt,
-            Source::Data => Origin::Data,
-        };
-        Self { origin, kind: column.kind, required: column.required }
-    }
-
-    /// The JSON that the field is made of, if it is made of any.
-    fn json<'a>(&self, incoming: &Incoming<'a>, found: &Found) -> Option<Json<'a>> {
-        let Origin::Slot(slot) = self.origin else { return None };
-        let text = found.get(incoming.data, slot)?;
-        Some(Json { text, plain: found.is_plain() })
-    }
-
-    /// Appends the field; where it is refused, nothing.
-    fn put(
-        &self,
-        incoming: &Incoming<'_>,
-        found: &Found,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Refusal> {
-        let kind = self.kind;
-        match self.origin {
-            Origin::Slot(_) => match self.json(incoming, found) {
-                None | Some(Json { text: "null", .. }) if self.required => {
-                    return Err(Refusal::Missing);
-                }
-                None => {
-                    put_null(out);
-                    Ok(())
-                }
-                Some(json) => kind.put_json(out, json),
-            },
-            Origin::Id => kind.put_integer(out, incoming.id),
-            Origin::Epoch => kind.put_text(out, incoming.epoch),
-            Origin::Event => kind.put_text(out, incoming.event_type),
-            Origin::ReceivedAt => kind.put_time(out, incoming.received_at),
-            Origin::Data => match kind {
-                Kind::Text { .. } => kind.put_text(out, incoming.data),
-                _ => {
-                    let text = incoming.data.trim();
-                    kind.put_json(out, Json { text, plain: found.is_plain() })
-                }
-            },
-        }
-        .map_err(Refusal::Misfit)
-    }
-}
-
-/// Why a field could not be made.
-enum Refusal {
-    Missing,
-    Misfit(Misfit),
-}
-
-impl Refusal {
-    /// The same in words; `json` is what was found for the column.
+    /// A value was refused: by the route's policies its field is null, or the event a dead letter.
     #[cold]
-    fn reason(self, column: &Column, json: Option<&str>) -> Reason {
-        let name = &column.name;
-        let got = match &column.source {
-            Source::Pointer(_) => json.map_or("", json_kind),
-            Source::Id => "the offset",
-            Source::Epoch => "the epoch",
-            Source::Event => "the event type",
-            Source::ReceivedAt => "the receive time",
-            Source::Data => "the data",
+    #[allow(clippy::too_many_arguments)] // all that is known at that place
+    fn refuse(
+        &self,
+        place: usize,
+        refusal: Refusal,
+        view: &View<'_>,
+        told: &Told,
+        event: usize,
+        start: usize,
+        rows: &mut RouteRows,
+    ) -> Result<(), Reason> {
+        let column = &self.columns[place];
+        let is_missing = matches!(refusal, Refusal::Missing | Refusal::Absent);
+        let (watched, kind) = if is_missing {
+            (self.drift.missing.is_some(), DriftKind::Missing)
+        } else {
+            (self.drift.mistyped.is_some(), DriftKind::Mistyped)
         };
-        match self {
-            Self::Missing => {
-                let pointer = match &column.source {
-                    Source::Pointer(pointer) => pointer.as_str(),
-                    _ => "",
-                };
-                let text =
-                    format!("column {name:?} needs a value, but {pointer} is missing or null");
-                Reason::new("missing_field", text)
-            }
-            Self::Misfit(Misfit::Type { needed }) => {
-                Reason::new("wrong_type", format!("column {name:?} needs {needed}, got {got}"))
-            }
-            Self::Misfit(Misfit::Range { why }) => {
-                Reason::new("out_of_range", format!("column {name:?} ({}): {why}", column.sql_type))
-            }
-            Self::Misfit(Misfit::Nul) => Reason::new(
-                "nul_character",
-                format!(
-                    "column {name:?}: the text contains \\u0000, which PostgreSQL cannot store"
-                ),
-            ),
+        let becomes_null = match &refusal {
+            Refusal::Missing => false,
+            Refusal::Absent => self.drift.missing == Some(Missing::Null),
+            Refusal::Misfit(_) => self.drift.mistyped == Some(Mistyped::Null) && !column.required,
+        };
+        let words = || refusal.reason(column, self.puts[place].json(view).map(|json| json.text));
+        if watched {
+            rows.note(event, kind);
+            told.field(self.route, place, kind, || {
+                let fate = if becomes_null { "stored as null" } else { "refused" };
+                format!("route to {}: {}; {fate}", self.table, words().text)
+            });
         }
-    }
-}
-
-/// The kind of a JSON value, for messages that must not quote it.
-fn json_kind(json: &str) -> &'static str {
-    match json.as_bytes().first() {
-        Some(b'"') => "a string",
-        Some(b'{') => "an object",
-        Some(b'[') => "an array",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'n') => "null",
-        _ => "a number",
+        if becomes_null {
+            put_null(&mut rows.bytes);
+            return Ok(());
+        }
+        let mut reason = words();
+        rows.bytes.truncate(start);
+        reason.fatal = if is_missing {
+            self.drift.missing == Some(Missing::Fail)
+        } else {
+            self.drift.mistyped == Some(Mistyped::Fail)
+        };
+        Err(reason)
     }
 }

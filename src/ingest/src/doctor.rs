@@ -257,7 +257,8 @@ async fn heads(
     for route in &catalog.routes {
         let column = |source: Source| route.columns.iter().find(|column| column.source == source);
         let Some(id) = column(Source::Id) else { continue };
-        let whole = matches!(id.kind, Kind::Int2 | Kind::Int4 | Kind::Int8);
+        let whole =
+            id.target.is_plain() && matches!(id.target.kind, Kind::Int2 | Kind::Int4 | Kind::Int8);
         let epoch = column(Source::Epoch);
         // Offsets that begin anew and are not told apart cannot be compared.
         let comparable = whole && (epoch.is_some() || preset.stream.epoch_header.is_none());

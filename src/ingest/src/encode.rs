@@ -1,9 +1,14 @@
 //! JSON values to PostgreSQL's binary COPY fields, by the type of the target column. Exact or
 //! refused: a value that the column could only hold changed is a reason, never a rounding.
 
+mod array;
+mod binary;
 pub(crate) mod copy;
+mod epoch;
+mod inet;
 mod json;
 mod numeric;
+mod target;
 mod time;
 mod uuid;
 
@@ -14,6 +19,9 @@ use json::put_json_text;
 use numeric::{numeric_limits, put_numeric};
 use serde::de::IgnoredAny;
 use tokio_postgres::types::Type;
+
+pub(crate) use json::is_jsonb;
+pub(crate) use target::{Target, TypeInfo};
 
 /// How a column wants its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +46,12 @@ pub(crate) enum Kind {
     Date,
     Json,
     Jsonb,
+    /// Its values need a [`Target`] that says how they are written.
+    Bytea,
+    /// `inet`, `cidr`.
+    Inet {
+        is_cidr: bool,
+    },
 }
 
 /// Why a value does not fit its column.
@@ -45,6 +59,8 @@ pub(crate) enum Kind {
 pub(crate) enum Misfit {
     /// Another kind of value was needed.
     Type { needed: &'static str },
+    /// The same for an item of an array.
+    Item { needed: &'static str },
     /// Right kind, but the column cannot hold it.
     Range { why: &'static str },
     /// Contains the character U+0000, which PostgreSQL cannot store.
@@ -66,12 +82,9 @@ impl<'a> From<&'a str> for Json<'a> {
 }
 
 impl Kind {
-    /// The kind for a catalog type: its base type's object id, type modifier and whether it is an
-    /// enum. `None` where there is no conversion.
-    pub(crate) fn of(oid: u32, modifier: i32, is_enum: bool) -> Option<Self> {
-        if is_enum {
-            return Some(Self::Text { max_chars: None });
-        }
+    /// The kind for a catalog type: its base type's object id and type modifier. `None` where
+    /// there is no conversion.
+    pub(crate) fn of(oid: u32, modifier: i32) -> Option<Self> {
         Some(match Type::from_oid(oid)? {
             Type::TEXT => Self::Text { max_chars: None },
             Type::VARCHAR | Type::BPCHAR => {
@@ -90,6 +103,9 @@ impl Kind {
             Type::DATE => Self::Date,
             Type::JSON => Self::Json,
             Type::JSONB => Self::Jsonb,
+            Type::BYTEA => Self::Bytea,
+            Type::INET => Self::Inet { is_cidr: false },
+            Type::CIDR => Self::Inet { is_cidr: true },
             _ => return None,
         })
     }
@@ -153,6 +169,8 @@ impl Kind {
             Self::Timestamptz | Self::Timestamp | Self::Date => {
                 Err(Misfit::Type { needed: "a string with an ISO 8601 time" })
             }
+            Self::Inet { .. } => Err(Misfit::Type { needed: "a string with an IP address" }),
+            Self::Bytea => Err(Misfit::Type { needed: "a declared form" }),
         }
     }
 
@@ -172,6 +190,8 @@ impl Kind {
             Self::Timestamptz => put_fixed::<8, 12>(out, time::micros(text)?.to_be_bytes()),
             Self::Timestamp => put_fixed::<8, 12>(out, time::local_micros(text)?.to_be_bytes()),
             Self::Date => put(out, &time::days(text)?.to_be_bytes()),
+            Self::Inet { is_cidr } => inet::put_inet(out, text, is_cidr),
+            Self::Bytea => Err(Misfit::Type { needed: "a declared form" }),
             Self::Json | Self::Jsonb if serde_json::from_str::<IgnoredAny>(text).is_err() => {
                 Err(Misfit::Type { needed: "JSON" })
             }
@@ -253,7 +273,7 @@ fn is_string(json: &str) -> bool {
 }
 
 /// The value of a JSON string literal.
-fn string(json: Json<'_>) -> Result<Cow<'_, str>, Misfit> {
+pub(crate) fn string(json: Json<'_>) -> Result<Cow<'_, str>, Misfit> {
     let inner = &json.text[1..json.text.len() - 1];
     if json.plain || memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(inner));

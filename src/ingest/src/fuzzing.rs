@@ -43,7 +43,7 @@ impl Bench {
     pub fn split_by(split: Option<&str>, routes: &[(&str, &[Column])]) -> Self {
         let routes = routes.iter().map(|(event, columns)| {
             let columns = columns.iter();
-            route(event, columns.map(|column| bind(column.source, *column)).collect(), 1)
+            route(event, columns.map(|column| bind_text(*column)).collect(), 1)
         });
         Self::over(split, routes.collect())
     }
@@ -60,7 +60,11 @@ impl Bench {
             let columns = spec.key.iter().chain(rest).enumerate().map(|(place, name)| {
                 let (oid, modifier) = type_of(name);
                 let required = place < spec.key.len();
-                bind(&spec.columns[name], Column { source: "", oid, modifier, required })
+                bind(
+                    spec.columns[name].source.clone(),
+                    name,
+                    Column { source: "", oid, modifier, required },
+                )
             });
             route(&spec.event, columns.collect(), spec.key.len())
         });
@@ -69,7 +73,7 @@ impl Bench {
 
     fn over(split: Option<&str>, routes: Vec<Route>) -> Self {
         let rows = routes.iter().map(|_| RouteRows::default()).collect();
-        Self { decoder: Decoder::new(&Catalog { routes }, split), rows }
+        Self { decoder: Decoder::new(&Catalog { routes, envelope: Vec::new() }, split), rows }
     }
 
     /// Forgets all rows.
@@ -105,7 +109,7 @@ impl Bench {
         data: &str,
     ) -> Result<(), (&'static str, String)> {
         let received_at = jiff::Timestamp::UNIX_EPOCH;
-        let incoming = Incoming { id, event_type, data, epoch: "one", received_at };
+        let incoming = Incoming { id, sse_id: "", event_type, data, epoch: "one", received_at };
         self.decoder
             .decode(&incoming, event, &mut self.rows)
             .map_err(|reason| (reason.code, reason.text))
@@ -133,20 +137,26 @@ fn route(event: &str, columns: Vec<catalog::Column>, key_len: usize) -> Route {
         parent: None,
         checks: Vec::new(),
         takes_copy: true,
+        drift: catalog::Drift::default(),
     }
 }
 
-fn bind(source: &str, column: Column) -> catalog::Column {
+fn bind_text(column: Column) -> catalog::Column {
+    let source = match column.source {
+        "$id" => Source::Id,
+        "$epoch" => Source::Epoch,
+        "$event" => Source::Event,
+        "$data" => Source::Data,
+        pointer => Source::Pointer(pointer.to_owned()),
+    };
+    bind(source, column.source.trim_start_matches(['/', '$']), column)
+}
+
+fn bind(source: Source, name: &str, column: Column) -> catalog::Column {
     catalog::Column {
-        name: source.trim_start_matches(['/', '$']).to_owned(),
-        source: match source {
-            "$id" => Source::Id,
-            "$epoch" => Source::Epoch,
-            "$event" => Source::Event,
-            "$data" => Source::Data,
-            pointer => Source::Pointer(pointer.to_owned()),
-        },
-        kind: Kind::of(column.oid, column.modifier, false).expect("a type with a conversion"),
+        name: name.to_owned(),
+        source,
+        target: Kind::of(column.oid, column.modifier).expect("a type with a conversion").into(),
         sql_type: format!("type {}", column.oid),
         required: column.required,
         may_wait: false,
@@ -171,7 +181,7 @@ pub enum Input<'a> {
 /// # Panics
 /// Where the type has no conversion, or where a refused value left bytes behind.
 pub fn encode(oid: u32, modifier: i32, input: Input<'_>) -> Option<Vec<u8>> {
-    let kind = Kind::of(oid, modifier, false).expect("a type with a conversion");
+    let kind = Kind::of(oid, modifier).expect("a type with a conversion");
     let mut out = b"before".to_vec();
     let result = match input {
         Input::Json(json) => kind.put_json(&mut out, json),

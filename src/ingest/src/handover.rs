@@ -94,7 +94,9 @@ fn writers(config: &RunConfig, catalog: &Catalog, host: &dyn Host) -> i32 {
         }
         Some(route) => format!("the rows of {} must come in order", route.table),
         None if host.has_processors() => "events have processors".to_owned(),
-        None if config.bad_events == BadEvents::Fail => {
+        None if config.bad_events == BadEvents::Fail
+            || catalog.routes.iter().any(|route| route.drift.may_fail) =>
+        {
             "nothing is to land behind a bad event".to_owned()
         }
         None => return asked,

@@ -273,14 +273,17 @@ impl Intake {
         }
         let (id, event_type) = (self.number(&says.id, &mut batches[0]), says.event_type);
         let dead = |code, text| (0, Fate::Dead(Reason::new(code, text)));
+        // As the source wrote it: where the id is a pointer's, what stood there.
+        let source_id = if says.id.is_empty() { sse_id } else { &*says.id };
+        let text_id = String::from_utf8_lossy(source_id);
         let (writer, fate) = match (id, event_type) {
             (None, _) => (0, Fate::Dead(Reason::new("missing_id", self.no_id()))),
             (_, None) => dead("missing_field", "the event has no type"),
-            (Some(id), Some(event_type)) => self.decode(id, event_type, event.data, batches),
+            (Some(id), Some(event_type)) => {
+                self.decode(id, &text_id, event_type, event.data, batches)
+            }
         };
         let batch = &mut batches[writer];
-        // As the source wrote it: where the id is a pointer's, what stood there.
-        let source_id = if says.id.is_empty() { sse_id } else { &*says.id };
         let event_type = event_type.unwrap_or(event.event);
         self.put(id, source_id, event_type, event.data.as_bytes(), fate, batch);
         true
@@ -290,6 +293,7 @@ impl Intake {
     fn decode(
         &mut self,
         id: i64,
+        sse_id: &str,
         event_type: &str,
         data: &str,
         batches: &mut [Batch],
@@ -309,6 +313,7 @@ impl Intake {
         }
         let incoming = Incoming {
             id,
+            sse_id,
             event_type,
             data,
             epoch: &self.epoch,
@@ -331,7 +336,7 @@ impl Intake {
         match self.ids {
             Ids::Integer => parse_id(id),
             Ids::Text => is_token(id).then_some(self.position + 1),
-            Ids::None => Some(self.position + 1),
+            Ids::Any | Ids::None => Some(self.position + 1),
         }
     }
 
@@ -361,7 +366,7 @@ impl Intake {
     }
 
     fn keep_token(&mut self, id: &[u8]) {
-        if self.ids == Ids::Text
+        if matches!(self.ids, Ids::Text | Ids::Any)
             && is_token(id)
             && let Ok(text) = std::str::from_utf8(id)
         {
@@ -441,8 +446,9 @@ impl Intake {
         let id = parse_id(&says.id).filter(|id| wanted.contains(id) && says.kind == Kind::Data);
         let Some(id) = id else { return false };
         let event_type = says.event_type.unwrap_or(event.event);
-        let (_, fate) = self.decode(id, event_type, event.data, std::slice::from_mut(batch));
         let source_id = id.to_string();
+        let batches = std::slice::from_mut(batch);
+        let (_, fate) = self.decode(id, &source_id, event_type, event.data, batches);
         batch.push(Some(id), source_id.as_bytes(), event_type, event.data.as_bytes(), fate);
         true
     }

@@ -1,6 +1,7 @@
 //! The only loop: reads the source, fills the batches of the writers, hands them over, and ends with
 //! a report.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use crate::backfill::Backfill;
 use crate::batch::Gap;
 use crate::config::{BadEvents, GapPolicy, RunConfig, Stop, Until};
 use crate::error::{Error, ErrorKind};
+use crate::grow::{self, Growth};
 use crate::handover::{open, show};
 use crate::host::Host;
 use crate::intake::Intake;
@@ -47,12 +49,43 @@ const REVISIT_EVERY: Duration = Duration::from_secs(60);
 /// too, the stored offset says exactly what stands, and the next run goes on from there.
 pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<Report, Error> {
     check_bounds(&config)?;
+    if let Some(raw) = &config.raw_table {
+        Box::pin(raw.prepare(&config.database)).await?;
+    }
+    let limits = config.limits;
+    let mut config = config;
+    let mut earlier: Option<Report> = None;
+    loop {
+        let part = run_part(config.clone(), host.clone(), stop.clone());
+        let (mut report, grow) = Box::pin(part).await?;
+        if let Some(earlier) = earlier.take() {
+            report.follow(earlier);
+        }
+        if grow.is_empty() {
+            return Ok(report);
+        }
+        Box::pin(grow::add_columns(&config.database, &grow)).await?;
+        let spent = report.execution_time;
+        config.limits.timeout = limits.timeout.map(|timeout| timeout.saturating_sub(spent));
+        config.limits.max_events =
+            limits.max_events.map(|most| most.saturating_sub(report.events_processed));
+        earlier = Some(report);
+    }
+}
+
+/// A run until its end, or until tables need columns to go on: these are told, too.
+async fn run_part(
+    config: RunConfig,
+    host: Arc<dyn Host>,
+    stop: Stop,
+) -> Result<(Report, BTreeSet<Growth>), Error> {
+    let stopped = |config: &RunConfig| (empty_report(config, StopReason::Stopped), BTreeSet::new());
     let opened = tokio::select! {
         opened = Box::pin(open(&config, &host, &stop)) => opened?,
         () = overdue(&stop) => None,
     };
     let Some(stores) = opened else {
-        return Ok(empty_report(&config, StopReason::Stopped));
+        return Ok(stopped(&config));
     };
 
     let begins = tokio::select! {
@@ -67,7 +100,15 @@ pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<R
             Ok(StopReason::Stopped)
         }
     };
-    Box::pin(pipeline.finish(ended, &host, &stop)).await
+    let grow = std::mem::take(&mut pipeline.grow);
+    let ended = match ended {
+        Err(error) if error.kind() == ErrorKind::BadEvent && !grow.is_empty() => {
+            Ok(StopReason::NewColumns)
+        }
+        ended => ended,
+    };
+    let report = Box::pin(pipeline.finish(ended, &host, &stop)).await?;
+    Ok((report, grow))
 }
 
 /// Refuses bounds that this feed cannot keep.
@@ -82,7 +123,7 @@ fn check_bounds(config: &RunConfig) -> Result<(), Error> {
         "is to be read from a time on without an end; name one"
     } else if stream.class() == ResumeClass::None {
         "is of the resume class none: it gives no window of time again, so that a retry would lose events; read it as a stream"
-    } else if stream.ids == Ids::Text && stream.since.is_none() {
+    } else if matches!(stream.ids, Ids::Text | Ids::Any) && stream.since.is_none() {
         "cannot be asked for a time: add since = { query = \"...\" } to [stream] if the source can"
     } else {
         return Ok(());
@@ -104,6 +145,7 @@ fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
         dead_letters: 0,
         waiting: 0,
         resumed: 0,
+        drift: Default::default(),
         ignored: 0,
         gaps: 0,
         gaps_repaired: 0,
@@ -129,6 +171,8 @@ struct Pipeline {
     backfill: Option<Backfill>,
     /// Gaps of this run that are still to be repaired where the policy is to fail.
     missed: Vec<Gap>,
+    /// Columns without which the next event must not be taken.
+    grow: BTreeSet<Growth>,
     report: Report,
     started: Instant,
     last_event_at: Instant,
@@ -170,6 +214,7 @@ impl Pipeline {
             intake,
             backfill,
             missed: Vec::new(),
+            grow: BTreeSet::new(),
             report,
             started: now,
             last_event_at: now,
@@ -586,6 +631,7 @@ impl Pipeline {
             if self.config.gap_policy == GapPolicy::Fail {
                 self.missed.extend(&batch.gaps);
             }
+            self.grow.extend(std::mem::take(&mut done.batch.grow));
             self.lanes.recycle(done);
             self.aim();
             self.check_gaps_tried()?;
@@ -636,6 +682,9 @@ impl Pipeline {
         }
         for (table, rows) in &committed.rows {
             *report.rows.entry(table.clone()).or_default() += rows;
+        }
+        for (table, drift) in &committed.drift {
+            report.drift.entry(table.clone()).or_default().add(*drift);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Presets: which event goes into which table, as data. Checked here for sense within itself and
 //! in `catalog` against the real tables.
 
+mod column;
 mod route;
 mod stream;
 
@@ -10,7 +11,8 @@ use crate::error::Error;
 
 pub use stream::{Offsets, ResumeClass};
 
-pub(crate) use route::{Mode, RouteSpec, split_table};
+pub(crate) use column::{ColumnSpec, Form, Source};
+pub(crate) use route::{Missing, Mistyped, Mode, NewFields, RouteSpec, split_table};
 pub(crate) use stream::{Ids, PagesSpec, Reconnect, Scalar, StreamSpec, TimeFormat};
 
 /// One feed: the stream's conventions and its routes.

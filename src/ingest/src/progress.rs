@@ -112,6 +112,16 @@ fn exceptions(report: &Report) -> String {
             report.waiting, report.resumed
         );
     }
+    for (table, drift) in report.drift.iter().filter(|(_, drift)| !drift.is_none()) {
+        let kinds = [
+            (drift.missing, "with missing fields"),
+            (drift.mistyped, "with mistyped values"),
+            (drift.new_fields, "with new fields"),
+        ];
+        for (count, what) in kinds.into_iter().filter(|(count, _)| *count > 0) {
+            let _ = write!(text, ", {count} {what} for {table}");
+        }
+    }
     if report.gaps + report.gaps_repaired > 0 {
         let _ = write!(text, ", {} gaps, {} repaired", report.gaps, report.gaps_repaired);
     }

@@ -304,6 +304,7 @@ impl Work<'_> {
         }
         let incoming = Incoming {
             id: letter.offset.unwrap_or_default(),
+            sse_id: &letter.source_id,
             event_type,
             data,
             epoch: &letter.epoch,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::decode::DriftKind;
 use crate::preset::ResumeClass;
 
 /// Why a run ended. All of these are normal ends.
@@ -19,6 +20,8 @@ pub enum StopReason {
     Until,
     /// The source has told all it has.
     CaughtUp,
+    /// The run went on as another one, after a table had got new columns; only in the history.
+    NewColumns,
 }
 
 impl StopReason {
@@ -33,7 +36,36 @@ impl StopReason {
             Self::Done => "done",
             Self::Until => "until",
             Self::CaughtUp => "caught_up",
+            Self::NewColumns => "new_columns",
         }
+    }
+}
+
+/// Events that differed, by how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DriftCounts {
+    pub missing: u64,
+    pub mistyped: u64,
+    pub new_fields: u64,
+}
+
+impl DriftCounts {
+    pub(crate) fn count(&mut self, kind: DriftKind) {
+        *match kind {
+            DriftKind::Missing => &mut self.missing,
+            DriftKind::Mistyped => &mut self.mistyped,
+            DriftKind::NewField => &mut self.new_fields,
+        } += 1;
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.missing += other.missing;
+        self.mistyped += other.mistyped;
+        self.new_fields += other.new_fields;
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -49,6 +81,8 @@ pub struct Report {
     /// Events that changed nothing because they had landed before.
     pub duplicates: u64,
     pub dead_letters: u64,
+    /// Events that were not as a route expects them, per table, for routes with a policy.
+    pub drift: BTreeMap<String, DriftCounts>,
     /// Events whose parent had not come: they wait in `sse_stream.waiting`.
     pub waiting: u64,
     /// Events that had waited, in this run or an earlier one, and landed.
@@ -74,4 +108,30 @@ pub struct Report {
     pub stop_reason: StopReason,
     /// Wall time from holding the stream's lock to the last commit.
     pub execution_time: Duration,
+}
+
+impl Report {
+    /// Adds what an earlier part of the same run did.
+    pub(crate) fn follow(&mut self, earlier: Self) {
+        self.events_processed += earlier.events_processed;
+        for (table, rows) in earlier.rows {
+            *self.rows.entry(table).or_default() += rows;
+        }
+        for (table, drift) in earlier.drift {
+            self.drift.entry(table).or_default().add(drift);
+        }
+        self.duplicates += earlier.duplicates;
+        self.dead_letters += earlier.dead_letters;
+        self.waiting += earlier.waiting;
+        self.resumed += earlier.resumed;
+        self.ignored += earlier.ignored;
+        self.gaps += earlier.gaps;
+        self.gaps_repaired += earlier.gaps_repaired;
+        self.batches_processed += earlier.batches_processed;
+        self.bytes += earlier.bytes;
+        self.first_offset = earlier.first_offset.or(self.first_offset);
+        self.last_offset = self.last_offset.or(earlier.last_offset);
+        self.reconnects += earlier.reconnects;
+        self.execution_time += earlier.execution_time;
+    }
 }

@@ -254,6 +254,12 @@ impl Found {
         json.get(place.start..place.end)
     }
 
+    /// Forgets what was found in a text that is not JSON.
+    pub(crate) fn forget(&mut self) {
+        self.places.clear();
+        self.plain = false;
+    }
+
     /// Whether no string in the text has an escape.
     pub(crate) fn is_plain(&self) -> bool {
         self.plain

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::land::{Lander, Past};
 use crate::preset::{Mode, Preset};
+use crate::report::DriftCounts;
 use crate::waiting::{self, Keys, Page, Waiter, WaitingRoom};
 
 /// What one commit decided.
@@ -47,6 +48,8 @@ pub(crate) struct Committed {
     pub(crate) last: Option<i64>,
     /// Rows inserted or changed, per table.
     pub(crate) rows: HashMap<String, u64>,
+    /// Events that were not as a route expects them, per table.
+    pub(crate) drift: HashMap<String, DriftCounts>,
 }
 
 /// Settles batches through one session. The caller commits the transactions.
@@ -161,6 +164,7 @@ impl Settler {
         self.room.park(&self.client, &self.address(), batch).await?;
         let mut done = Committed::default();
         done.count(batch);
+        done.count_drift(&self.catalog, batch);
         done.waiting_change = done.waiting as i64;
         let anyone_waits = self.waiting.load(Ordering::SeqCst) + done.waiting_change > 0;
         // Not ready means that nobody waited when the transaction began: what has been parked since
@@ -272,6 +276,7 @@ impl Settler {
             waiter.epoch.clone_into(&mut batch.epoch);
             let incoming = Incoming {
                 id: waiter.offset,
+                sse_id: &waiter.source_id,
                 event_type: &waiter.event_type,
                 data: std::str::from_utf8(&waiter.raw).unwrap_or_default(),
                 epoch: &waiter.epoch,
@@ -344,6 +349,17 @@ impl Committed {
             }
         }
         self.count_dead(batch);
+    }
+
+    /// What was seen again in a replay was counted before.
+    fn count_drift(&mut self, catalog: &Catalog, batch: &Batch) {
+        for (route, rows) in catalog.routes.iter().zip(&batch.rows) {
+            for (event, kind) in rows.drift() {
+                if batch.events[*event as usize].fate != Fate::Duplicate {
+                    self.drift.entry(route.table.clone()).or_default().count(*kind);
+                }
+            }
+        }
     }
 
     fn count_dead(&mut self, batch: &Batch) {

@@ -195,7 +195,7 @@ pub(crate) fn resume_id(
     match stream.ids {
         Ids::Integer if position == 0 && elsewhere => None,
         Ids::Integer => Some(position.to_string().into_bytes()),
-        Ids::Text => token.map(|token| token.as_bytes().to_vec()),
+        Ids::Text | Ids::Any => token.map(|token| token.as_bytes().to_vec()),
         Ids::None => None,
     }
 }

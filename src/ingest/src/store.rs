@@ -393,11 +393,9 @@ impl Store {
 
     /// The first event that the policy does not let pass, and what to say about it.
     fn forbidden(&self, batch: &Batch) -> Option<(usize, String)> {
-        if self.bad_events != BadEvents::Fail {
-            return None;
-        }
+        let all = self.bad_events == BadEvents::Fail;
         batch.events.iter().enumerate().find_map(|(at, event)| match &event.fate {
-            Fate::Dead(reason) => Some((
+            Fate::Dead(reason) if all || reason.fatal => Some((
                 at,
                 format!(
                     "stream {:?}: the event with id {:?} is bad ({}: {}) and the policy is to fail; nothing from it on was kept. Mend the source or the preset, or let it become a dead letter",

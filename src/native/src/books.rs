@@ -46,6 +46,36 @@ pub(crate) fn status<'py>(
     python(py, &found)
 }
 
+/// Tries a run's preset on a captured stream, without landing anything.
+#[pyfunction]
+#[pyo3(signature = (config, sample, *, connect))]
+pub(crate) fn validate<'py>(
+    py: Python<'py>,
+    config: &str,
+    sample: Vec<u8>,
+    connect: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let config = settings::Settings::parse(config)?;
+    let found = door::call(py, &alone(), move |_| async move {
+        ingest::validate(&config, &sample, connect).await
+    })?;
+    python(py, &found)
+}
+
+/// The statements that create a table for raw events.
+#[pyfunction]
+pub(crate) fn raw_table_ddl(table: String) -> PyResult<String> {
+    let raw = ingest::RawTable { table, create: false };
+    raw.ddl().map_err(|error| errors::exception(&error))
+}
+
+/// The statements that create tables, from a JSON list of plans.
+#[pyfunction]
+pub(crate) fn propose_tables(tables: &str) -> PyResult<String> {
+    let tables: Vec<ingest::TablePlan> = parse(tables)?;
+    ingest::propose(&tables).map_err(|error| errors::exception(&error))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DoctorSettings {

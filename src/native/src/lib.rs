@@ -23,7 +23,9 @@ mod watchers;
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
-    use super::books::{doctor, migrate, prune, reset, status};
+    use super::books::{
+        doctor, migrate, propose_tables, prune, raw_table_ddl, reset, status, validate,
+    };
     #[pymodule_export]
     use super::cursor::CursorPort;
     #[pymodule_export]

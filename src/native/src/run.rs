@@ -64,6 +64,20 @@ pub(crate) fn run<'py>(
     python(py, &as_json(&report))
 }
 
+/// Per table, without zeros.
+fn drift(report: &Report) -> serde_json::Value {
+    let by_table = report.drift.iter().map(|(table, counts)| {
+        let counts = [
+            ("missing", counts.missing),
+            ("mistyped", counts.mistyped),
+            ("new_fields", counts.new_fields),
+        ];
+        let some = counts.into_iter().filter(|(_, count)| *count > 0);
+        (table.clone(), some.map(|(kind, count)| (kind.to_owned(), json!(count))).collect())
+    });
+    serde_json::Value::Object(by_table.collect())
+}
+
 fn as_json(report: &Report) -> serde_json::Value {
     let seconds = report.execution_time.as_secs_f64();
     let rate = if seconds > 0.0 { report.events_processed as f64 / seconds } else { 0.0 };
@@ -76,6 +90,7 @@ fn as_json(report: &Report) -> serde_json::Value {
         "rows": report.rows,
         "duplicates": report.duplicates,
         "dead_letters": report.dead_letters,
+        "drift": drift(report),
         "waiting": report.waiting,
         "resumed": report.resumed,
         "ignored": report.ignored,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ingest::{
     BadEvents, BatchConfig, ClientCredentials, DatabaseConfig, GapPolicy, Limits, MaxDeadLetters,
-    Preset, RunConfig, RunIdentity, SourceKind, UnknownEvents, Until,
+    Preset, RawTable, RunConfig, RunIdentity, SourceKind, UnknownEvents, Until,
 };
 use pyo3::PyResult;
 use serde::Deserialize;
@@ -20,6 +20,9 @@ pub(crate) struct Settings {
     database: Database,
     /// TOML text.
     preset: String,
+    /// A table for all events as they come, beside the preset's routes.
+    #[serde(default)]
+    raw_table: Option<Raw>,
     #[serde(default)]
     stream: Option<String>,
     #[serde(default)]
@@ -124,6 +127,14 @@ impl From<OAuth> for ClientCredentials {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    table: String,
+    #[serde(default)]
+    create: bool,
+}
+
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
@@ -209,6 +220,11 @@ impl Settings {
                 (_, _, Some(share)) => BadEvents::KeepUpTo(MaxDeadLetters::Share(share)),
                 _ => BadEvents::Keep,
             };
+        let mut preset = Preset::parse(&self.preset).map_err(|error| errors::exception(&error))?;
+        let raw_table = self.raw_table.map(|raw| RawTable { table: raw.table, create: raw.create });
+        if let Some(raw) = &raw_table {
+            raw.add_to(&mut preset).map_err(|error| errors::exception(&error))?;
+        }
         Ok(RunConfig {
             source_kind: match self.source.kind {
                 Kind::Stream => SourceKind::Stream,
@@ -216,7 +232,8 @@ impl Settings {
             },
             source: self.source.into_client()?,
             database: database_config(&self.database)?,
-            preset: Preset::parse(&self.preset).map_err(|error| errors::exception(&error))?,
+            preset,
+            raw_table,
             stream: self.stream,
             shard: self.shard,
             writers: self.writers,

@@ -25,6 +25,12 @@ pub(super) fn put_json_text(
     Ok(())
 }
 
+/// Whether `jsonb` can hold a valid JSON text.
+pub(crate) fn is_jsonb(json: Json<'_>) -> bool {
+    let bytes = json.text.as_bytes();
+    (json.plain || check_escapes(bytes).is_ok()) && check_depth(bytes).is_ok()
+}
+
 /// `jsonb` refuses the character U+0000 and halves of surrogate pairs.
 fn check_escapes(json: &[u8]) -> Result<(), Misfit> {
     let mut from = 0;

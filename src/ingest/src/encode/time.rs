@@ -9,10 +9,13 @@ use jiff::fmt::temporal::Pieces;
 use super::Misfit;
 
 const SECOND: i64 = 1_000_000;
-const DAY: i64 = 86_400 * SECOND;
+pub(super) const DAY: i64 = 86_400 * SECOND;
 const SECONDS_TO_2000: i64 = 946_684_800;
+pub(super) const MICROS_TO_2000: i64 = SECONDS_TO_2000 * SECOND;
 /// PostgreSQL's calendar begins on 4714-11-24 BC.
 const FIRST_DAY: i64 = -2_451_545;
+/// The microseconds since 2000 that PostgreSQL's times can be.
+pub(super) const RANGE: std::ops::Range<i64> = FIRST_DAY * DAY..9_223_371_331_200_000_000;
 const OUTSIDE: Misfit = Misfit::Range { why: "before the calendar begins" };
 
 /// Days since 2000-01-01 of a date without a time.

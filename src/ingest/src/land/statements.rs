@@ -3,7 +3,8 @@
 
 use std::fmt::Write;
 
-use crate::catalog::Route;
+use crate::catalog::{Column, Route, Source};
+use crate::encode::Kind;
 use crate::preset::{Mode, split_table};
 
 /// The texts for one route. `None` where the route has no such step.
@@ -32,7 +33,8 @@ pub(crate) fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn literal(text: &str) -> String {
+/// Quotes a text.
+pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
@@ -78,18 +80,12 @@ impl RouteSql {
         };
         let found =
             |what: &str| format!("(select {what} from {table} t where {} limit 1)", by_key("s"));
-        let same = |left: &str| {
-            let equal: Vec<String> = rest
-                .iter()
-                .zip(&route.columns[route.key_len..])
-                .map(|(name, column)| {
-                    // `json` has no equality of its own.
-                    let cast = if column.sql_type == "json" { "::jsonb" } else { "" };
-                    format!("{left}.{name}{cast} is not distinct from s.{name}{cast}")
-                })
-                .collect();
-            if equal.is_empty() { "true".to_owned() } else { equal.join(" and ") }
-        };
+        // An event that comes again is received at another time and says the same.
+        let content: Vec<&Column> = route.columns[route.key_len..]
+            .iter()
+            .filter(|column| column.source != Source::ReceivedAt)
+            .collect();
+        let same = |left: &str| equal(&content, left, "s");
         let kept = if rest.is_empty() {
             "true as found".to_owned()
         } else {
@@ -115,9 +111,12 @@ impl RouteSql {
             )
         });
         let fill_state = (route.mode == Mode::Update).then(|| {
-            let free: Vec<String> = rest
+            let free: Vec<String> = route.columns[route.key_len..]
                 .iter()
-                .map(|name| format!("(f.{name} is null or f.{name} is not distinct from s.{name})"))
+                .zip(rest)
+                .map(|(column, name)| {
+                    format!("(f.{name} is null or {})", equal(&[column], "f", "s"))
+                })
                 .collect();
             format!(
                 "select s._event, f.found is not null, {}, {}, {} from {stage} s left join lateral {} f on true",
@@ -146,6 +145,8 @@ impl RouteSql {
 
         let direct = match route.mode {
             _ if !route.takes_copy => None,
+            // Of arrays of different lengths there is no array.
+            Mode::Update if route.columns.iter().any(|column| column.target.is_array()) => None,
             Mode::Insert | Mode::Append => {
                 Some(format!("copy {table} ({}) from stdin (format binary)", all.join(", ")))
             }
@@ -191,7 +192,7 @@ impl RouteSql {
                     values.join(", ")
                 );
                 if route.mode == Mode::Upsert {
-                    sql.push_str(&upsert_tail(&table, key, rest));
+                    sql.push_str(&upsert_tail(&table, key, rest, &content));
                 }
                 sql
             }
@@ -218,19 +219,33 @@ fn as_text(columns: impl Iterator<Item = (String, String)>) -> String {
     format!("concat_ws(', ', {})", parts.join(", "))
 }
 
-fn upsert_tail(table: &str, key: &[String], rest: &[String]) -> String {
+/// Whether both sides have the same content in these columns, as SQL.
+fn equal(columns: &[&Column], left: &str, right: &str) -> String {
+    let equal: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            // `json` has no equality of its own.
+            let cast = match (column.target.kind, column.target.is_array()) {
+                (Kind::Json, false) => "::jsonb",
+                (Kind::Json, true) => "::jsonb[]",
+                _ => "",
+            };
+            let name = ident(&column.name);
+            format!("{left}.{name}{cast} is not distinct from {right}.{name}{cast}")
+        })
+        .collect();
+    if equal.is_empty() { "true".to_owned() } else { equal.join(" and ") }
+}
+
+fn upsert_tail(table: &str, key: &[String], rest: &[String], content: &[&Column]) -> String {
     if rest.is_empty() {
         return format!(" on conflict ({}) do nothing", key.join(", "));
     }
     let sets: Vec<String> = rest.iter().map(|name| format!("{name} = excluded.{name}")).collect();
-    let same: Vec<String> = rest
-        .iter()
-        .map(|name| format!("{table}.{name} is not distinct from excluded.{name}"))
-        .collect();
     format!(
         " on conflict ({}) do update set {} where not ({})",
         key.join(", "),
         sets.join(", "),
-        same.join(" and ")
+        equal(content, table, "excluded")
     )
 }

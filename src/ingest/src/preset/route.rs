@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::column::{ColumnSpec, Source};
 use super::is_pointer;
 
 /// Where one kind of event goes. Several routes may take the same event.
@@ -21,9 +22,21 @@ pub struct RouteSpec {
     /// Table that must hold the parent row, through the foreign key between the two.
     #[serde(default)]
     pub parent: Option<String>,
-    /// Column to source: a JSON pointer into the data, or `$id`, `$epoch`, `$event`,
-    /// `$received_at`, `$data`.
-    pub columns: BTreeMap<String, String>,
+    /// Column to source.
+    pub(crate) columns: BTreeMap<String, ColumnSpec>,
+    /// What to do where a mapped field is not in the data. By default the column becomes null, or
+    /// the event a dead letter where it cannot; nothing is counted.
+    #[serde(default)]
+    pub missing: Option<Missing>,
+    /// What to do where a value does not fit its column. By default the event is a dead letter.
+    #[serde(default)]
+    pub mistyped: Option<Mistyped>,
+    /// What to do where the data has fields that no route of the type and nothing in `known` names.
+    #[serde(default)]
+    pub new_fields: Option<NewFields>,
+    /// Pointers to fields that are there and meant to be left alone.
+    #[serde(default)]
+    pub known: Vec<String>,
 }
 
 /// What a route does with its row.
@@ -39,6 +52,37 @@ pub enum Mode {
     Upsert,
     /// A new row without a key; never for events at or below the stored high-water mark.
     Append,
+}
+
+/// What to do where a mapped field is not in the data.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    Null,
+    DeadLetter,
+    Fail,
+}
+
+/// What to do where a value does not fit its column.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Mistyped {
+    /// The column becomes null, where it can.
+    Null,
+    DeadLetter,
+    Fail,
+}
+
+/// What to do where the data has fields that nobody names.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum NewFields {
+    /// They are counted and told.
+    Ignore,
+    DeadLetter,
+    Fail,
+    /// The table gets a column for each, where the login owns it.
+    AddColumn,
 }
 
 impl RouteSpec {
@@ -65,22 +109,46 @@ impl RouteSpec {
         if self.mode == Mode::Update && self.columns.len() == self.key.len() {
             return Err("update maps only key columns; map what it should fill".into());
         }
-        for (column, source) in &self.columns {
-            let known =
-                matches!(source.as_str(), "$id" | "$epoch" | "$event" | "$received_at" | "$data");
-            if !known && !is_pointer(source) {
-                return Err(format!(
-                    "column {column:?} has the source {source:?}; use a JSON pointer such as \
-                     \"/payload/id\" or one of $id, $epoch, $event, $received_at, $data"
-                ));
-            }
+        if let Some(pointer) = self.known.iter().find(|pointer| !is_pointer(pointer)) {
+            return Err(format!("known names {pointer:?}; use JSON pointers such as \"/payload\""));
         }
         Ok(())
+    }
+
+    /// Whether the run is to fail at some events of this route.
+    pub(crate) fn may_fail(&self) -> bool {
+        self.missing == Some(Missing::Fail)
+            || self.mistyped == Some(Mistyped::Fail)
+            || matches!(self.new_fields, Some(NewFields::Fail | NewFields::AddColumn))
     }
 
     /// Schema and table, where the name has exactly these two parts.
     pub(crate) fn split_table(&self) -> Option<(&str, &str)> {
         split_table(&self.table)
+    }
+
+    /// The route that lands every event of a stream in a table laid out as in `raw_table`.
+    pub(crate) fn raw(table: &str) -> Self {
+        let column = |name: &str, source| (name.to_owned(), ColumnSpec { source, form: None });
+        Self {
+            event: "*".into(),
+            table: table.to_owned(),
+            mode: Mode::Insert,
+            key: vec!["epoch".into(), "event_offset".into()],
+            parent: None,
+            columns: BTreeMap::from([
+                column("epoch", Source::Epoch),
+                column("event_offset", Source::Id),
+                column("sse_id", Source::SseId),
+                column("event_type", Source::Event),
+                column("data", Source::DataJson),
+                column("data_text", Source::DataText),
+            ]),
+            missing: None,
+            mistyped: None,
+            new_fields: None,
+            known: Vec::new(),
+        }
     }
 }
 

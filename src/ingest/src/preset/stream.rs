@@ -128,6 +128,8 @@ pub enum Ids {
     Integer,
     /// Texts without an order. Offsets are counted here; the text is the token to resume from.
     Text,
+    /// Nothing is known of them: texts to resume from where an event has one. Offsets are counted.
+    Any,
     /// There are none. Offsets are counted here, and nothing can be resumed.
     None,
 }
@@ -234,10 +236,19 @@ impl fmt::Display for Scalar {
 }
 
 impl StreamSpec {
+    /// Pointers into the data at which the stream itself looks, and that are no news to any route.
+    pub(crate) fn pointers(&self) -> Vec<String> {
+        let places = [Some(&self.id), Some(&self.event_type), self.time.as_ref()];
+        let places = places.into_iter().flatten().chain(self.drop_when.keys());
+        places.filter(|place| is_pointer(place)).cloned().collect()
+    }
+
     /// What the source can send again, as declared or as far as its ids tell.
     pub fn class(&self) -> ResumeClass {
         let derived = match self.ids {
             Ids::None => ResumeClass::None,
+            // Nobody has said that it can send anything again.
+            Ids::Any => ResumeClass::Window,
             Ids::Integer | Ids::Text => ResumeClass::Replayable,
         };
         self.resume_class.unwrap_or(derived)

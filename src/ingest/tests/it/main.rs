@@ -4,6 +4,7 @@
 
 mod bounds;
 mod direct;
+mod drift;
 mod exact;
 mod feed;
 mod gaps;
@@ -13,6 +14,7 @@ mod order;
 mod ownership;
 mod policy;
 mod processors;
+mod raw;
 mod recovery;
 mod replay;
 mod runs;
@@ -21,5 +23,6 @@ mod state;
 mod support;
 mod throughput;
 mod tls;
+mod types;
 mod waiting;
 mod writers;

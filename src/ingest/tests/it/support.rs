@@ -338,6 +338,7 @@ pub(crate) fn config(db: &Db, script: &Script) -> RunConfig {
         source_kind: SourceKind::Stream,
         database: db.config(),
         preset: Preset::parse(PRESET).unwrap(),
+        raw_table: None,
         stream: None,
         shard: 0,
         writers: 1,
