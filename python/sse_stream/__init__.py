@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .operators import SSEStreamOperator
     from .processors import create_custom_event_processor, event_processor
     from .replay import DeadLetterReplayOperator
+    from .routes import Route, Stream
     from .sensors import SSEStreamSensor
     from .triggers import StreamEventTrigger, StreamTrigger
 
@@ -38,6 +39,8 @@ _HOMES = {
     "SSEHook": "hook",
     "stream_asset": "assets",
     "DeadLetterReplayOperator": "replay",
+    "Route": "routes",
+    "Stream": "routes",
     "event_processor": "processors",
     "create_custom_event_processor": "processors",
     "SSEStreamError": "errors",
@@ -58,6 +61,7 @@ __all__ = [
     "DeadLetterReplayOperator",
     "OffsetConflictError",
     "ProtocolError",
+    "Route",
     "SSEHook",
     "SSEStreamError",
     "SSEStreamOperator",
@@ -65,6 +69,7 @@ __all__ = [
     "SchemaError",
     "SourceError",
     "SourceRejectedError",
+    "Stream",
     "StreamEventTrigger",
     "StreamTrigger",
     "create_custom_event_processor",

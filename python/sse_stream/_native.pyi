@@ -13,12 +13,15 @@ __all__ = [
     "list_dead_letters",
     "look",
     "migrate",
+    "propose_tables",
     "prune",
+    "raw_table_ddl",
     "replay_dead_letters",
     "reset",
     "run",
     "show_dead_letter",
     "status",
+    "validate",
     "watch",
 ]
 
@@ -107,6 +110,27 @@ def doctor(database: str, config: str) -> dict[str, Any]:
     Returns ``findings`` (each with a ``code`` and its numbers), the ``role`` that looked, and
     the stream's ``status`` or None.
     """
+
+def validate(config: str, sample: bytes, *, connect: bool) -> dict[str, Any]:
+    """Read a captured stream as :func:`run` would and land nothing.
+
+    Returns ``routes`` with their columns, and for each of ``events`` the ``outcome``, ``tables`` and
+    the reason of a refusal. Without ``connect`` columns hold anything and no database is asked.
+
+    Raises:
+        ConfigError: the preset is wrong.
+        SchemaError: the tables are not as the routes need them.
+    """
+
+def propose_tables(tables: str) -> str:
+    """Return the statements that create tables, from a JSON list of plans.
+
+    A plan has ``table``, ``comment``, ``key`` and ``columns``; each of these ``name``, ``type``,
+    ``required`` and ``note``.
+    """
+
+def raw_table_ddl(table: str) -> str:
+    """Return the statements that create a table (``schema.table``) for raw events."""
 
 def reset(database: str, config: str, *, dry: bool) -> dict[str, Any]:
     """Move a stream's offset in one transaction, or only tell what that would mean.

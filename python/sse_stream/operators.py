@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._airflow import AirflowFailException, BaseOperator, read_variable, write_variable
@@ -15,7 +16,7 @@ from .errors import ConfigError, SSEStreamError
 from .hooks import airflow_database, source_settings
 from .links import DeadLettersLink, StreamStatusLink, make_links
 from .mirror import variable_name
-from .presets import load_preset
+from .presets import Preset, load_preset, raw_preset
 from .probe import check_headers, check_url, safe_url
 from .processors import EventProcessor, processors_by_type, run_processor
 from .triggers import StreamTrigger
@@ -30,6 +31,7 @@ from .waits import (
 
 if TYPE_CHECKING:
     from ._native import CursorPort, StopFlag
+    from .routes import Stream
 
 __all__ = ["SSEStreamOperator"]
 
@@ -71,7 +73,12 @@ class SSEStreamOperator(BaseOperator):
     :param batch_size: number of events at which a batch becomes due
     :param event_processors: functions ``(cursor, event, payload)`` that replace the routes of an
         event type: a dict by type, or a list of functions marked with ``@event_processor``
-    :param preset: which event goes where: name of a shipped preset, or path of your own
+    :param preset: which event goes where: name of a shipped preset, path of your own, or a
+        :class:`sse_stream.Stream`; by default ``restaurant``, unless ``table`` is given
+    :param table: ``schema.table`` that takes every event as it came, beside the routes of the
+        preset if there are any (templated)
+    :param auto_create: create ``table``, its schema and the engine's own tables where they are
+        missing; without it the error says how to create it
     :param stream: name under which the offset is kept, by default the preset's
     :param source_kind: ``stream`` for server-sent events, ``poll`` for the feed's REST pages
     :param headers: sent with every request; credentials belong into the connection
@@ -139,6 +146,7 @@ class SSEStreamOperator(BaseOperator):
         "shard",
         "body",
         "until",
+        "table",
     )
     operator_extra_links = (StreamStatusLink(), DeadLettersLink())
     ui_color = "#f3e6d8"
@@ -153,7 +161,9 @@ class SSEStreamOperator(BaseOperator):
         timeout_seconds: float | str | None = 60,
         batch_size: int = 100,
         event_processors: Mapping[str, EventProcessor] | Iterable[EventProcessor] | None = None,
-        preset: str = "restaurant",
+        preset: str | Path | Stream | None = None,
+        table: str | None = None,
+        auto_create: bool = False,
         stream: str | None = None,
         source_kind: str = "stream",
         headers: Mapping[str, str] | None = None,
@@ -187,7 +197,11 @@ class SSEStreamOperator(BaseOperator):
         self.timeout_seconds = timeout_seconds
         self.batch_size = batch_size
         self.event_processors = processors_by_type(event_processors)
-        self.preset = preset
+        if preset is None and table is None:
+            preset = "restaurant"
+        self.preset = str(preset) if isinstance(preset, Path) else preset
+        self.table = table
+        self.auto_create = auto_create
         self.stream = stream
         self.source_kind = source_kind
         self.headers = check_headers(headers)
@@ -301,7 +315,7 @@ class SSEStreamOperator(BaseOperator):
             self._stop.set()
 
     def _config(self, context: Any) -> dict[str, Any]:
-        preset = load_preset(self.preset)
+        preset = self._preset()
         shard = Shard.parse(self.shard)
         timeout = self._settings_number("timeout_seconds")
         lease = self.lease_timeout_seconds
@@ -319,6 +333,7 @@ class SSEStreamOperator(BaseOperator):
             },
             "database": airflow_database(self.postgres_conn_id),
             "preset": preset.toml,
+            "raw_table": self._raw_table(),
             "stream": stream,
             "shard": shard.index,
             "max_events": self._settings_number("max_events_per_run"),
@@ -342,6 +357,12 @@ class SSEStreamOperator(BaseOperator):
             "run": identity(context),
         }
 
+    def _preset(self) -> Preset:
+        return raw_preset(self.table or "") if self.preset is None else load_preset(self.preset)
+
+    def _raw_table(self) -> dict[str, Any] | None:
+        return None if self.table is None else {"table": self.table, "create": self.auto_create}
+
     def _twin(self) -> str | None:
         url = self.backfill_url
         return None if url is None else check_url(url, "backfill_url")
@@ -353,14 +374,14 @@ class SSEStreamOperator(BaseOperator):
         return {"max_dead_letter_share" if share else "max_dead_letters": self.max_dead_letters}
 
     def _trigger(self) -> StreamTrigger:
-        shard, preset = Shard.parse(self.shard), load_preset(self.preset)
+        shard, preset = Shard.parse(self.shard), self._preset()
         return StreamTrigger(
             sse_url=shard.url(self.sse_url),
             sse_conn_id=self.sse_conn_id,
             postgres_conn_id=self.postgres_conn_id,
             stream=shard.stream(preset.name if self.stream is None else self.stream),
             shard=shard.index,
-            preset=portable_preset(self.preset),
+            preset=portable_preset(preset if self.preset is None else self.preset),
         )
 
     def _headers(self) -> dict[str, str]:
@@ -496,6 +517,8 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "compression": (_is_truth, "True or False"),
     "drain": (_is_truth, "True or False"),
     "interval_mode": (_is_truth, "True or False"),
+    "table": (_is_name_or_none, "a text of printable characters or None"),
+    "auto_create": (_is_truth, "True or False"),
     "stream": (_is_name_or_none, "a text of printable characters or None"),
     "offset_variable": (_is_name_or_none, "a text of printable characters or None"),
 }

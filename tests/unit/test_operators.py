@@ -117,6 +117,7 @@ def test_the_originals_arguments_and_defaults(engine: Engine) -> None:
         "shard",
         "body",
         "until",
+        "table",
     }
     plain = _operator()
     assert (plain.postgres_conn_id, plain.max_events_per_run, plain.timeout_seconds) == (
@@ -150,6 +151,18 @@ def test_a_run_gets_source_database_preset_and_limits(engine: Engine) -> None:
     assert config["max_wait_seconds"] == 24 * 3600
     assert not {"max_dead_letters", "max_dead_letter_share"} & set(config)
     assert config["lease_timeout_seconds"] == 360
+
+
+def test_a_raw_table_needs_no_preset(engine: Engine) -> None:
+    _operator(table="raw.feed", auto_create=True).execute({})
+    assert engine.config["raw_table"] == {"table": "raw.feed", "create": True}
+    assert engine.config["stream"] == "raw.feed"
+    assert "[[route]]" not in engine.config["preset"]
+    _operator(table="raw.feed", preset="restaurant").execute({})
+    assert engine.config["stream"] == "restaurant"
+    assert "analytics.orders" in engine.config["preset"]
+    _operator().execute({})
+    assert engine.config["raw_table"] is None
 
 
 def test_bad_events_follow_the_policy(engine: Engine) -> None:

@@ -65,13 +65,13 @@ def _try(wheel: Path, folder: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     usage = subprocess.run(
-        [str(python), "-m", "sse_stream", "--help"],
+        [str(python.with_name("sse-stream")), "--help"],
         cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
     )
-    assert "migrate" in usage.stdout
+    assert "usage: sse-stream" in usage.stdout
     return done.stdout
 
 

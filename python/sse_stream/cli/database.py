@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from sse_stream.errors import ConfigError
 from sse_stream.hooks import airflow_database, environment_database, url_database
+
+from .source import secret
 
 __all__ = ["add_database", "database", "database_flags"]
 
@@ -17,10 +20,13 @@ def add_database(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the database."""
     group = parser.add_argument_group(
         "database",
-        "That of --conn-id, of --database-url, of DATABASE_URL or of PGHOST,\n"
-        "PGPORT, PGUSER, PGPASSWORD, PGDATABASE, in this order.",
+        "That of --conn-id, of --dsn-file, of --database-url, of DATABASE_URL or of\n"
+        "PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, in this order.",
     )
     group.add_argument("--conn-id", metavar="ID", help="Airflow connection of the database")
+    group.add_argument(
+        "--dsn-file", metavar="FILE", type=Path, help="file with a URL, which may hold a password"
+    )
     group.add_argument(
         "--database-url", metavar="URL", help="URL without password; PGPASSWORD holds that"
     )
@@ -39,12 +45,17 @@ def database_flags(options: argparse.Namespace) -> str:
     """Return the options that name the same database in another command, with a space before."""
     if options.conn_id:
         return f" --conn-id {options.conn_id}"
+    if options.dsn_file:
+        return f" --dsn-file {options.dsn_file}"
     return f" --database-url {options.database_url}" if options.database_url else ""
 
 
 def _settings(options: argparse.Namespace) -> dict[str, str]:
     if options.conn_id:
         return airflow_database(options.conn_id)
+    if options.dsn_file:
+        url = secret(options.dsn_file, "the database's URL")
+        return url_database(url, where="--dsn-file", password=os.environ.get("PGPASSWORD"))
     if options.database_url:
         if _has_password(options.database_url):
             raise ConfigError(

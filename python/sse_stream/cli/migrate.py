@@ -20,8 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         metavar="NAME|PATH",
-        required=True,
-        help="the feed: a shipped preset or the folder of your own",
+        help="the feed: a shipped preset or the folder of your own (without: only what every "
+        "stream needs)",
     )
     add_database(parser)
 
@@ -29,9 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Apply what is missing."""
     where = database(options)
-    preset = load_preset(options.preset)
+    # Without a feed there is no owner, and nothing of one.
+    preset = load_preset(options.preset) if options.preset else None
+    scripts = preset.migrations if preset else ()
     applied = _native.migrate(
-        where, preset.name, [(each.version, each.name, each.sql) for each in preset.migrations]
+        where,
+        preset.name if preset else "",
+        [(each.version, each.name, each.sql) for each in scripts],
     )
     lines = [f"applied {each['owner']} {each['version']} {each['name']}" for each in applied]
     return Outcome(applied, lines or ["nothing to apply: the database is up to date"])

@@ -1,7 +1,7 @@
 """Presets: one feed is one folder with ``preset.toml`` (routes) and ``migrations/*.sql``.
 
 A preset that comes with this package is named; one of your own is given as the path of
-its folder or of its TOML file.
+its folder or of its TOML file, or as a :class:`sse_stream.Stream`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sse_stream.errors import ConfigError
+from sse_stream.routes import Stream
 
-__all__ = ["Migration", "Preset", "load_preset"]
+__all__ = ["Migration", "Preset", "load_preset", "raw_preset"]
 
 _SHIPPED = Path(__file__).parent
 _TOML_NAME = "preset.toml"
@@ -40,13 +41,23 @@ class Preset:
     migrations: tuple[Migration, ...]
 
 
-def load_preset(preset: str) -> Preset:
-    """Load a preset by the name of a shipped one or by path.
+def raw_preset(table: str) -> Preset:
+    """Return the preset of a feed of which nothing is known, for its raw ``table``."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", table) if isinstance(table, str) else ""
+    return load_preset(Stream(name=name, ids="any"))
+
+
+def load_preset(preset: str | Path | Stream) -> Preset:
+    """Load a preset by the name of a shipped one or by path, or take one made in Python.
 
     Raises:
         ConfigError: the preset does not exist, has no stream name, or a migration is
             misnamed.
     """
+    if isinstance(preset, Stream):
+        return Preset(name=preset.name, toml=preset.toml, migrations=())
+    if isinstance(preset, Path):
+        preset = str(preset.absolute())
     toml_path = _toml_path(preset)
     try:
         text = toml_path.read_text(encoding="utf-8")
