@@ -3,13 +3,12 @@
 create schema mercure;
 
 create table mercure.updates (
-    -- Counted as they came.
-    update_number bigint not null,
+    update_id text not null,
     -- `message` where the publisher names none.
     update_type text not null,
     resource text,
     payload jsonb not null,
     ingested_at timestamptz not null default now(),
-    constraint updates_pkey primary key (update_number)
+    constraint updates_pkey primary key (update_id)
 );
 create index updates_resource_idx on mercure.updates (resource) where resource is not null;
