@@ -43,7 +43,7 @@ def _shop_landed(world: World) -> None:
     """The same with events in it, none of them bad."""
     _shop(world)
     url = f"http://127.0.0.1:{FEEDS[0]}/stream"
-    _do(world, f"sse-stream run {url} --preset feeds/shop --max-events 90")
+    _do(world, f"sse-stream run {url} --preset feeds/shop --events 90")
 
 
 def _restaurant(world: World) -> None:

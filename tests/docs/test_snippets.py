@@ -12,8 +12,6 @@ from doc_blocks import Page, matches, read_page
 from doc_preludes import airflow_database, prepare
 from doc_world import ROOT, World
 
-from sse_stream.__main__ import _COMMANDS
-
 PAGES = {
     path.relative_to(ROOT).as_posix(): read_page(path)
     for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -25,13 +23,7 @@ def _runs_something(page: Page) -> bool:
     return page.world != "none"
 
 
-def _can_run(page: Page) -> bool:
-    # The command is written at the same time as the pages; theirs are run once it is there.
-    asks = page.world == "shop, landed" or any("sse-stream run" in b.text for b in page.blocks)
-    return "run" in _COMMANDS or not asks
-
-
-RUNNABLE = [name for name, page in PAGES.items() if _runs_something(page) and _can_run(page)]
+RUNNABLE = [name for name, page in PAGES.items() if _runs_something(page)]
 
 
 @pytest.fixture(scope="session")
