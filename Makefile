@@ -70,19 +70,21 @@ bench: build .bench/peers/.stamp ## every figure in one run (BENCH_QUICK=1, ONLY
 test: test-rust test-python test-provider ## all tests
 
 .PHONY: test-rust
-# The embedded server knows no TLS: those tests run on PostgreSQL 15 only.
+# On PostgreSQL 15 where it is found; Python's tests run on the embedded server, which knows no TLS.
 test-rust: .venv/.stamp-requirements ## the tests of the Rust crates, with real PostgreSQL servers
-	$(WITH_POSTGRES) cargo test --locked -- --skip tls::
-	cargo test --locked --package bench-tools
 ifneq ($(POSTGRES_15),)
-	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- cargo test --locked --test it
+	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- cargo test --locked
+else
+	$(WITH_POSTGRES) cargo test --locked -- --skip tls::
 endif
+	cargo test --locked --package bench-tools
 
 .PHONY: test-python
-test-python: build ## the tests in tests/: unit, integration and end to end
+test-python: build ## the tests in tests/: unit, integration, the documents' snippets and end to end
 	$(WITH_POSTGRES) $(PY) -m pytest tests/unit tests/integration tests/docs tests/e2e
 ifneq ($(POSTGRES_15),)
-	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- $(PY) -m pytest tests/integration
+	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- $(PY) -m pytest \
+		tests/integration/test_schema*.py tests/integration/test_roles.py
 endif
 
 .PHONY: test-provider
