@@ -82,7 +82,12 @@ def airflow_database(home: Path) -> Path:
     """Make an Airflow database as `airflow db migrate` does; worlds get copies of it."""
     subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"],
-        env={**os.environ, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
+        # Settings of other tests in this process would lead to their database.
+        env={
+            **{name: value for name, value in os.environ.items() if "AIRFLOW" not in name},
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        },
         capture_output=True,
         check=True,
     )
