@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join4;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
+use crate::connect::Param;
 use crate::encode::{Kind, Target, TypeInfo};
 use crate::error::Error;
 use crate::grow;
@@ -312,7 +313,7 @@ impl Table {
         let (schemas, tables): (Vec<&str>, Vec<&str>) =
             parts.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let ask = |sql| {
-            let params: [(&(dyn ToSql + Sync), Type); 2] =
+            let params: [Param<'_>; 2] =
                 [(&schemas, Type::TEXT_ARRAY), (&tables, Type::TEXT_ARRAY)];
             async move { client.query_typed(sql, &params).await }
         };

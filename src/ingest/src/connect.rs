@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -261,6 +262,9 @@ impl fmt::Debug for DatabaseConfig {
         f.write_str(&self.place())
     }
 }
+
+/// A parameter with its type, for statements that are said once: they cost one trip.
+pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A client and the task that drives it; dropping it closes the connection.
 pub(crate) struct Session {

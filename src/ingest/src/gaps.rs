@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_postgres::Client;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
 use crate::batch::{Batch, Gap};
+use crate::connect::Param;
 use crate::dead_letters::Address;
 use crate::error::Error;
 use crate::offsets::Key;
@@ -95,7 +96,7 @@ impl OpenGaps {
         epoch: &str,
     ) -> Result<Self, Error> {
         let most = MOST as i64;
-        let params: [(&(dyn ToSql + Sync), Type); 4] = [
+        let params: [Param<'_>; 4] = [
             (&stream, Type::TEXT),
             (&shard, Type::INT4),
             (&epoch, Type::TEXT),

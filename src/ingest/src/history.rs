@@ -1,10 +1,10 @@
 //! The books beside the offset: runs and epochs, and what is kept of them.
 
 use tokio_postgres::Client;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
 use crate::config::RunIdentity;
-use crate::connect::DatabaseConfig;
+use crate::connect::{DatabaseConfig, Param};
 use crate::error::Error;
 use crate::offsets::Key;
 use crate::report::Report;
@@ -73,7 +73,7 @@ pub(crate) async fn begin_run(
     key: Key<'_>,
     run: &RunIdentity,
 ) -> Result<i64, Error> {
-    let params: [(&(dyn ToSql + Sync), Type); 8] = [
+    let params: [Param<'_>; 8] = [
         (&key.0, Type::TEXT),
         (&key.1, Type::INT4),
         (&run.dag_id, Type::TEXT),
@@ -138,7 +138,7 @@ pub(crate) async fn end_run(client: &Client, id: i64, report: &Report, error: Op
     let (dead_letters, bytes) = (signed(report.dead_letters), signed(report.bytes));
     let stop_reason = error.is_none().then(|| report.stop_reason.as_str());
     let failure = error.map(ToString::to_string);
-    let params: [(&(dyn ToSql + Sync), Type); 11] = [
+    let params: [Param<'_>; 11] = [
         (&id, Type::INT8),
         (&events, Type::INT8),
         (&signed(rows), Type::INT8),
@@ -159,8 +159,7 @@ pub(crate) async fn end_run(client: &Client, id: i64, report: &Report, error: Op
 
 /// Records that the stream is in this epoch.
 pub(crate) async fn note_epoch(client: &Client, key: Key<'_>, epoch: &str) -> Result<(), Error> {
-    let params: [(&(dyn ToSql + Sync), Type); 3] =
-        [(&key.0, Type::TEXT), (&key.1, Type::INT4), (&epoch, Type::TEXT)];
+    let params: [Param<'_>; 3] = [(&key.0, Type::TEXT), (&key.1, Type::INT4), (&epoch, Type::TEXT)];
     let noted = client.execute_typed(NOTE_EPOCH, &params).await;
     noted.map_err(|error| Error::database("cannot write sse_stream.epochs", error))?;
     Ok(())

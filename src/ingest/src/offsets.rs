@@ -2,9 +2,10 @@
 //! together at the start of a run, and moved together to another history.
 
 use futures_util::future::try_join;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
+use crate::connect::Param;
 use crate::error::Error;
 
 /// Where a stream stands, or one of its writers, as stored.
@@ -20,9 +21,6 @@ pub(crate) struct Offset {
     /// where offsets are the source's ids.
     pub(crate) resume_token: Option<String>,
 }
-
-/// A parameter with its type, for statements that are said once: they cost one trip.
-type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A stream and its shard.
 pub(crate) type Key<'a> = (&'a str, i32);

@@ -1,5 +1,5 @@
 //! The only loop: reads the source, fills the batches of the writers, hands them over, and ends with
-//! a report.
+//! a report. `run.rs` opens what it needs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,25 +9,19 @@ use tokio::task::JoinError;
 
 use crate::backfill::Backfill;
 use crate::batch::Gap;
-use crate::config::{BadEvents, GapPolicy, RunConfig, Stop, Until};
+use crate::config::{BadEvents, GapPolicy, RunConfig, Stop};
 use crate::error::{Error, ErrorKind};
-use crate::grow::{self, Growth};
-use crate::handover::{open, show};
+use crate::grow::Growth;
+use crate::handover::show;
 use crate::host::Host;
 use crate::intake::Intake;
 use crate::lanes::{Done, Lanes, Work, no_answer};
 use crate::offsets::Offset;
-use crate::preset::{Ids, ResumeClass};
 use crate::progress::Progress;
 use crate::report::{Report, StopReason};
-use crate::seek::seek;
-use crate::settle::Committed;
+use crate::run::STOP_GRACE;
 use crate::source::{Signal, Source};
 use crate::store::Store;
-
-/// How long a stop waits for the commit under way before it gives the connection up. The database
-/// then rolls back; either way the stored offset tells what stands.
-const STOP_GRACE: Duration = Duration::from_millis(600);
 
 /// How long the end of a run waits for the database: for its last commit, and to close its books.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
@@ -43,126 +37,7 @@ const SIGN_AFTER: Duration = Duration::from_millis(500);
 /// How often waiting events are tried again whose parent came by another way.
 const REVISIT_EVERY: Duration = Duration::from_secs(60);
 
-/// Reads the source until a limit, the end of the stream or `stop`, and lands its events.
-///
-/// Waits for the stream's lock first. Everything that the report counts is committed; on an error,
-/// too, the stored offset says exactly what stands, and the next run goes on from there.
-pub async fn run(config: RunConfig, host: Arc<dyn Host>, stop: Stop) -> Result<Report, Error> {
-    check_bounds(&config)?;
-    if let Some(raw) = &config.raw_table {
-        Box::pin(raw.prepare(&config.database)).await?;
-    }
-    let limits = config.limits;
-    let mut config = config;
-    let mut earlier: Option<Report> = None;
-    loop {
-        let part = run_part(config.clone(), host.clone(), stop.clone());
-        let (mut report, grow) = Box::pin(part).await?;
-        if let Some(earlier) = earlier.take() {
-            report.follow(earlier);
-        }
-        if grow.is_empty() {
-            return Ok(report);
-        }
-        Box::pin(grow::add_columns(&config.database, &grow)).await?;
-        let spent = report.execution_time;
-        config.limits.timeout = limits.timeout.map(|timeout| timeout.saturating_sub(spent));
-        config.limits.max_events =
-            limits.max_events.map(|most| most.saturating_sub(report.events_processed));
-        earlier = Some(report);
-    }
-}
-
-/// A run until its end, or until tables need columns to go on: these are told, too.
-async fn run_part(
-    config: RunConfig,
-    host: Arc<dyn Host>,
-    stop: Stop,
-) -> Result<(Report, BTreeSet<Growth>), Error> {
-    let stopped = |config: &RunConfig| (empty_report(config, StopReason::Stopped), BTreeSet::new());
-    let opened = tokio::select! {
-        opened = Box::pin(open(&config, &host, &stop)) => opened?,
-        () = overdue(&stop) => None,
-    };
-    let Some(stores) = opened else {
-        return Ok(stopped(&config));
-    };
-
-    let begins = tokio::select! {
-        begins = Box::pin(seek(&config, stores[0].offset())) => begins,
-        () = stop.wait() => stores[0].offset().position,
-    };
-    let mut pipeline = Pipeline::new(config, (stores, begins), host.clone(), stop.clone())?;
-    let ended = tokio::select! {
-        ended = Box::pin(pipeline.drive()) => ended,
-        () = overdue(&stop) => {
-            tracing::warn!("stop was asked for and the database did not answer in time; giving the connection up");
-            Ok(StopReason::Stopped)
-        }
-    };
-    let grow = std::mem::take(&mut pipeline.grow);
-    let ended = match ended {
-        Err(error) if error.kind() == ErrorKind::BadEvent && !grow.is_empty() => {
-            Ok(StopReason::NewColumns)
-        }
-        ended => ended,
-    };
-    let report = Box::pin(pipeline.finish(ended, &host, &stop)).await?;
-    Ok((report, grow))
-}
-
-/// Refuses bounds that this feed cannot keep.
-fn check_bounds(config: &RunConfig) -> Result<(), Error> {
-    let (stream, limits) = (&config.preset.stream, &config.limits);
-    let timed = limits.from.is_some() || matches!(limits.until, Some(Until::Time(_)));
-    let why = if timed && stream.time.is_none() {
-        "does not say where the time of an event stands; add time = \"/pointer\" to [stream]"
-    } else if limits.from.is_none() {
-        return Ok(());
-    } else if !matches!(limits.until, Some(Until::Time(_))) {
-        "is to be read from a time on without an end; name one"
-    } else if stream.class() == ResumeClass::None {
-        "is of the resume class none: it gives no window of time again, so that a retry would lose events; read it as a stream"
-    } else if matches!(stream.ids, Ids::Text | Ids::Any) && stream.since.is_none() {
-        "cannot be asked for a time: add since = { query = \"...\" } to [stream] if the source can"
-    } else {
-        return Ok(());
-    };
-    Err(Error::config(format!("preset {:?} {why}", stream.name)))
-}
-
-async fn overdue(stop: &Stop) {
-    stop.wait().await;
-    tokio::time::sleep(STOP_GRACE).await;
-}
-
-fn empty_report(config: &RunConfig, stop_reason: StopReason) -> Report {
-    Report {
-        stream: config.stream().to_owned(),
-        events_processed: 0,
-        rows: Default::default(),
-        duplicates: 0,
-        dead_letters: 0,
-        waiting: 0,
-        resumed: 0,
-        drift: Default::default(),
-        ignored: 0,
-        gaps: 0,
-        gaps_repaired: 0,
-        resume_class: config.preset.stream.class(),
-        batches_processed: 0,
-        bytes: 0,
-        first_offset: None,
-        last_offset: None,
-        position: 0,
-        epoch: None,
-        reconnects: 0,
-        stop_reason,
-        execution_time: Duration::ZERO,
-    }
-}
-
-struct Pipeline {
+pub(crate) struct Pipeline {
     config: Arc<RunConfig>,
     stop: Stop,
     source: Source,
@@ -172,7 +47,7 @@ struct Pipeline {
     /// Gaps of this run that are still to be repaired where the policy is to fail.
     missed: Vec<Gap>,
     /// Columns without which the next event must not be taken.
-    grow: BTreeSet<Growth>,
+    pub(crate) grow: BTreeSet<Growth>,
     report: Report,
     started: Instant,
     last_event_at: Instant,
@@ -192,7 +67,7 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    fn new(
+    pub(crate) fn new(
         config: RunConfig,
         (stores, begins): (Vec<Store>, i64),
         host: Arc<dyn Host>,
@@ -204,7 +79,7 @@ impl Pipeline {
         let source = Source::open(&config, &offset)?;
         let intake = Intake::new(&config, lead.catalog(), host.clone(), &offset);
         let backfill = Backfill::open(&config, lead.catalog(), host.clone(), lead.offset())?;
-        let mut report = empty_report(&config, StopReason::Stopped);
+        let mut report = Report::new(&config);
         report.position = lead.offset().position;
         report.epoch = lead.offset().epoch.clone();
         let now = Instant::now();
@@ -232,7 +107,7 @@ impl Pipeline {
     }
 
     /// Runs until there is a reason to stop, and commits what was taken until then.
-    async fn drive(&mut self) -> Result<StopReason, Error> {
+    pub(crate) async fn drive(&mut self) -> Result<StopReason, Error> {
         let reason = loop {
             self.take_in();
             if let Some(reason) = self.reason_to_stop() {
@@ -621,7 +496,8 @@ impl Pipeline {
                 // Missed events of earlier offsets, or none at all.
                 (committed.first, committed.last) = (None, None);
             }
-            self.count(&committed, batch.gaps.len() as u64);
+            let several = self.lanes.filling.len() > 1;
+            self.report.count(&committed, batch.gaps.len() as u64, several);
             if committed.gaps_repaired > 0 {
                 tracing::info!(
                     "{} gaps repaired: all their events have come",
@@ -659,37 +535,8 @@ impl Pipeline {
         }
     }
 
-    fn count(&mut self, committed: &Committed, gaps: u64) {
-        let report = &mut self.report;
-        report.events_processed += committed.events;
-        report.duplicates += committed.duplicates;
-        report.dead_letters += committed.dead_letters;
-        report.waiting += committed.waiting;
-        report.resumed += committed.resumed;
-        report.ignored += committed.ignored;
-        report.bytes += committed.bytes;
-        report.gaps += gaps;
-        report.gaps_repaired += committed.gaps_repaired;
-        report.batches_processed += u64::from(committed.events > 0);
-        // Of several writers none is first.
-        let (first, last) = (committed.first, committed.last);
-        if self.lanes.filling.len() > 1 {
-            report.first_offset = report.first_offset.into_iter().chain(first).min();
-            report.last_offset = report.last_offset.max(last);
-        } else {
-            report.first_offset = report.first_offset.or(first);
-            report.last_offset = last.or(report.last_offset);
-        }
-        for (table, rows) in &committed.rows {
-            *report.rows.entry(table.clone()).or_default() += rows;
-        }
-        for (table, drift) in &committed.drift {
-            report.drift.entry(table.clone()).or_default().add(*drift);
-        }
-    }
-
     /// Mirrors the offset, closes the run's history and turns the end into the result.
-    async fn finish(
+    pub(crate) async fn finish(
         mut self,
         ended: Result<StopReason, Error>,
         host: &Arc<dyn Host>,

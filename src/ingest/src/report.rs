@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::config::RunConfig;
 use crate::decode::DriftKind;
 use crate::preset::ResumeClass;
+use crate::settle::Committed;
 
 /// Why a run ended. All of these are normal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,62 @@ pub struct Report {
 }
 
 impl Report {
+    /// Of a run that has done nothing yet.
+    pub(crate) fn new(config: &RunConfig) -> Self {
+        Self {
+            stream: config.stream().to_owned(),
+            events_processed: 0,
+            rows: BTreeMap::new(),
+            duplicates: 0,
+            dead_letters: 0,
+            drift: BTreeMap::new(),
+            waiting: 0,
+            resumed: 0,
+            ignored: 0,
+            gaps: 0,
+            gaps_repaired: 0,
+            batches_processed: 0,
+            bytes: 0,
+            first_offset: None,
+            last_offset: None,
+            position: 0,
+            resume_class: config.preset.stream.class(),
+            epoch: None,
+            reconnects: 0,
+            stop_reason: StopReason::Stopped,
+            execution_time: Duration::ZERO,
+        }
+    }
+
+    /// Adds what one commit decided, of one writer or of `several`, and how many gaps it noted.
+    pub(crate) fn count(&mut self, committed: &Committed, gaps: u64, several: bool) {
+        self.events_processed += committed.events;
+        self.duplicates += committed.duplicates;
+        self.dead_letters += committed.dead_letters;
+        self.waiting += committed.waiting;
+        self.resumed += committed.resumed;
+        self.ignored += committed.ignored;
+        self.bytes += committed.bytes;
+        self.gaps += gaps;
+        self.gaps_repaired += committed.gaps_repaired;
+        self.batches_processed += u64::from(committed.events > 0);
+        let (first, last) = (committed.first, committed.last);
+        if several {
+            // Of several writers none is first.
+            self.first_offset = self.first_offset.into_iter().chain(first).min();
+            self.last_offset = self.last_offset.max(last);
+        } else {
+            self.first_offset = self.first_offset.or(first);
+            self.last_offset = last.or(self.last_offset);
+        }
+        for (table, rows) in &committed.rows {
+            *self.rows.entry(table.clone()).or_default() += rows;
+        }
+        for (table, drift) in &committed.drift {
+            self.drift.entry(table.clone()).or_default().add(*drift);
+        }
+    }
+
     /// Adds what an earlier part of the same run did.
     pub(crate) fn follow(&mut self, earlier: Self) {
         self.events_processed += earlier.events_processed;

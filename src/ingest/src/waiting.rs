@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Fate, Missing};
+use crate::connect::Param;
 use crate::dead_letters::Address;
 use crate::error::Error;
 
@@ -188,8 +189,7 @@ pub(crate) async fn count(client: &Client, stream: &str, shard: i32) -> Result<i
 
 /// All events that wait.
 pub(crate) async fn all(client: &Client, address: &Address<'_>) -> Result<Vec<Page>, Error> {
-    let params: [(&(dyn ToSql + Sync), Type); 2] =
-        [(&address.stream, Type::TEXT), (&address.shard, Type::INT4)];
+    let params: [Param<'_>; 2] = [(&address.stream, Type::TEXT), (&address.shard, Type::INT4)];
     Ok(pages(&client.query_typed(ALL, &params).await.map_err(failed)?))
 }
 

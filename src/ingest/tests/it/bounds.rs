@@ -4,21 +4,8 @@ use std::time::{Duration, Instant};
 
 use ingest::{ErrorKind, Limits, RunConfig, StopReason, Until};
 
-use crate::feed::{Answer, Feed};
+use crate::feed::{Answer, Feed, preset};
 use crate::support::{Db, Script, config, run};
-
-const ROUTES: &str = r#"
-    [[route]]
-    event = "*"
-    table = "shop.raw"
-    mode = "insert"
-    key = ["epoch", "id"]
-    columns = { epoch = "$epoch", id = "$id", type = "$event", data = "$data" }
-"#;
-
-fn preset(stream: &str) -> String {
-    format!("[stream]\nname = \"feed\"\n{stream}\n{ROUTES}")
-}
 
 fn once(body: &'static str) -> Feed {
     Feed::start(move |asked| match asked.before {

@@ -1,7 +1,11 @@
 //! The direct path: what is provably new is not staged, and what the database refuses there is
 //! decided as ever.
 
-use ingest::Preset;
+use std::time::Duration;
+
+use ingest::{DatabaseConfig, Preset};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use crate::support::{Db, PRESET, Script, config, land, run, run_with};
 
@@ -166,4 +170,103 @@ async fn where_copy_would_do_something_else_than_an_insert_it_is_not_used() {
         assert_eq!((report.events_processed, report.dead_letters), (1, 0));
         assert_eq!(db.one("select item_id from shop.lines").await, "11", "{change}");
     }
+}
+
+/// Brings the bytes of one direction over, each piece after a while.
+async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, ms: u64) {
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn forward(near: impl AsyncRead + AsyncWrite, server: String, ms: u64) {
+    let (near_in, near_out) = tokio::io::split(near);
+    let (far_in, far_out) = TcpStream::connect(server).await.unwrap().into_split();
+    tokio::select! {
+        () = carry(Box::pin(near_in), Box::pin(far_out), ms) => {}
+        () = carry(far_in, Box::pin(near_out), ms) => {}
+    }
+}
+
+fn server(db: &Db) -> String {
+    let (_, place) = db.url.split_once('@').unwrap();
+    place.split('/').next().unwrap().to_owned()
+}
+
+/// A run of which each event is a batch of its own.
+fn one_by_one(db: &Db, source: &Script) -> ingest::RunConfig {
+    let mut config = config(db, source);
+    config.batch.events = 1;
+    config.batch.max_bytes = 1;
+    config
+}
+
+fn orders(range: std::ops::Range<u32>) -> Vec<(&'static str, String)> {
+    range.map(|n| ("order", format!(r#"{{"order":{n},"at":"2026-01-01T00:00:00Z"}}"#))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_costs_two_trips_to_the_database_however_many_tables_it_has() {
+    const HALF_TRIP: u64 = 25;
+    let db = Db::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let place = server(&db);
+    let away = db.url.replace(&place, &format!("127.0.0.1:{port}"));
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            near.set_nodelay(true).unwrap();
+            tokio::spawn(forward(near, place.clone(), HALF_TRIP));
+        }
+    });
+    let feed = orders(0..10);
+    let feed: Vec<(&str, &str)> = feed.iter().map(|(event, data)| (*event, &data[..])).collect();
+    let source = Script::of(&feed);
+    let mut config = one_by_one(&db, &source);
+    // Four COPYs each.
+    let visit = r#"
+        [[route]]
+        event = "order"
+        table = "shop.visits"
+        mode = "append"
+        columns = { visit_id = "/order", seen = "$received_at" }
+    "#;
+    config.preset = Preset::parse(&format!("{PRESET}{visit}{visit}")).unwrap();
+    config.database = DatabaseConfig::from_url(&away).unwrap();
+    let report = run(config).await.unwrap();
+    assert_eq!((report.batches_processed, report.rows["shop.visits"]), (10, 20));
+    // 20, and a few for the beginning and the end; one COPY after the other would take 50.
+    let trips = report.execution_time.as_millis() as u64 / (2 * HALF_TRIP);
+    assert!(trips < 36, "{trips} trips");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_unix_socket_rows_are_copied_in_the_drivers_own_way() {
+    let db = Db::new().await;
+    let folder = std::env::temp_dir().join(format!("sse-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(".s.PGSQL.5432");
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    let place = server(&db);
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            tokio::spawn(forward(near, place.clone(), 0));
+        }
+    });
+    let source = Script::of(&[ORDER, ITEM]);
+    // The second has the key of another event: the direct path is refused, and the staged one decides.
+    for item in [11, 12] {
+        source.add(&[("item", &format!(r#"{{"item":{item},"order":1,"name":"Tea","qty":1}}"#))]);
+    }
+    let mut config = one_by_one(&db, &source);
+    config.database = db.by_socket(&folder);
+    let report = run(config).await.unwrap();
+    assert_eq!((report.rows["shop.items"], report.rows["shop.raw"]), (2, 4));
+    assert_eq!(report.events_processed, 4);
+    std::fs::remove_dir_all(&folder).unwrap();
 }

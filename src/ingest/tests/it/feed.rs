@@ -9,6 +9,21 @@ use ingest::{Preset, RunConfig};
 
 use crate::support::{Db, Script, config};
 
+/// A route for every event. Its key would bear repetitions.
+const ROUTE: &str = r#"
+    [[route]]
+    event = "*"
+    table = "shop.raw"
+    mode = "insert"
+    key = ["epoch", "id"]
+    columns = { epoch = "$epoch", id = "$id", type = "$event", data = "$data" }
+"#;
+
+/// A preset with these conventions of the stream.
+pub(crate) fn preset(stream: &str) -> String {
+    format!("[stream]\nname = \"feed\"\n{stream}\n{ROUTE}")
+}
+
 /// What a request asked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {

@@ -5,18 +5,12 @@ use std::time::Duration;
 
 use ingest::{DatabaseConfig, ErrorKind, GapPolicy, Limits, ResumeClass, RunConfig, StopReason};
 
-use crate::feed::{Answer, Feed};
+use crate::feed::{self, Answer, Feed};
 use crate::recovery::{Cut, Cutter};
 use crate::support::{Db, Script, config, run, split_preset};
 
-/// A route with a key, which would bear repetitions, and one without, which shows each of them.
-const ROUTES: &str = r#"
-    [[route]]
-    event = "*"
-    table = "shop.raw"
-    mode = "insert"
-    key = ["epoch", "id"]
-    columns = { epoch = "$epoch", id = "$id", type = "$event", data = "$data" }
+/// A route without a key, which shows each repetition.
+const VISIT_ROUTE: &str = r#"
     [[route]]
     event = "visit"
     table = "shop.visits"
@@ -25,7 +19,7 @@ const ROUTES: &str = r#"
 "#;
 
 fn preset(stream: &str) -> String {
-    format!("[stream]\nname = \"feed\"\n{stream}\n{ROUTES}")
+    feed::preset(stream) + VISIT_ROUTE
 }
 
 /// Events `from..=to` with ids like the text `k-7`, in the SSE field and in the data.

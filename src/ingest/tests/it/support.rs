@@ -123,6 +123,20 @@ impl Db {
         DatabaseConfig::from_url(&self.url).unwrap()
     }
 
+    /// The same by way of the socket in this folder.
+    pub(crate) fn by_socket(&self, folder: &std::path::Path) -> DatabaseConfig {
+        let url: tokio_postgres::Config = self.url.parse().unwrap();
+        let password = url.get_password().map(|it| String::from_utf8_lossy(it).into_owned());
+        let params = [
+            ("host", folder.to_str().unwrap().to_owned()),
+            ("port", "5432".to_owned()),
+            ("user", url.get_user().unwrap().to_owned()),
+            ("password", password.unwrap_or_default()),
+            ("dbname", url.get_dbname().unwrap().to_owned()),
+        ];
+        DatabaseConfig::from_params(params).unwrap()
+    }
+
     /// Each row's values as PostgreSQL writes them, joined by `|`.
     pub(crate) async fn list(&self, sql: &str) -> Vec<String> {
         let messages = self.client.simple_query(sql).await.unwrap();
