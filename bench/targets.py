@@ -101,7 +101,8 @@ TARGETS = (
     Target("peak RSS, most to fewest events", 1.25, _figure("memory", "growth"), at_most=True),
     Target("throughput, most to fewest stored", 0.9, _figure("growth", "most to fewest")),
     Target("batch_size 50 to 5000", 0.9, _ratio("batches", "batch 50", "batch 5000")),
-    Target("database 5 ms away to local", 0.9, _ratio("distance", "5 ms", "local")),
+    # Both through the proxy, whose own work on the same processors is not distance.
+    Target("database 5 ms away to 0 ms", 0.9, _ratio("distance", "5 ms", "0 ms")),
     Target("latency p50, natural rate, ms", 10, _figure("latency", "natural p50"), at_most=True),
     Target("latency p99, natural rate, ms", 100, _figure("latency", "natural p99"), at_most=True),
     Target("latency p50, 500/s, ms", 10, _figure("latency", "500/s p50"), at_most=True),

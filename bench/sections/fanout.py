@@ -88,7 +88,7 @@ def _crowd(url: str, pid: int, clients: int, seconds: int, *options: str) -> dic
     if done.returncode != 0:
         raise BenchError(f"crowd of {clients} clients failed: {done.stdout}{done.stderr}")
     got: dict[str, Any] = json.loads(done.stdout)
-    say(f"  {clients} clients: {got['per_client']} {got['ages'] or ''}")
+    say(f"  {clients} clients: {got['per_client']['median']:,.0f} events/s each")
     return got
 
 
