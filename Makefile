@@ -16,6 +16,8 @@ LOCKED := $(PIP) $(LOCK_FLAGS)
 # Airflow 3, which shares no environment with 2.11.
 VENV_3 := .venv-airflow-3
 API := $(CARGO_TARGET_DIR)/release/restaurant-api
+UI := src/metrics-api/ui
+UI_SOURCES := $(shell find $(UI) -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 WITH_POSTGRES := $(PY) -m demo.postgres run --
 # Not the examples in Markdown: there a short line is worth more than the formatter's shape.
 PYTHON_CODE := python dags demo stack docker bench tests docs/generate.py
@@ -67,7 +69,7 @@ bench: build .bench/peers/.stamp ## every figure in one run (BENCH_QUICK=1, ONLY
 	@$(PY) -m bench --out $(or $(BENCH_OUT),.bench/result)
 
 .PHONY: test
-test: test-rust test-python test-provider ## all tests
+test: test-rust test-ui test-python test-provider ## all tests
 
 .PHONY: test-rust
 # On PostgreSQL 15 where it is found; Python's tests run on the embedded server, which knows no TLS.
@@ -181,6 +183,14 @@ docs: .docs/.stamp-wheel ## the documentation site into .docs/site; a broken lin
 docs-serve: .docs/.stamp-wheel ## the documentation while it is being written, at 127.0.0.1:8001
 	@NO_MKDOCS_2_WARNING=1 .docs/bin/python -m mkdocs serve --dev-addr 127.0.0.1:8001
 
+.PHONY: ui
+ui: $(UI)/dist/index.html ## the live page, which metrics-api carries inside it (needs Node 18.18 or newer)
+
+.PHONY: test-ui
+test-ui: $(UI)/node_modules/.stamp ## the live page's types and logic; tests/e2e has it in a browser
+	npm --prefix $(UI) run --silent check
+	npm --prefix $(UI) run --silent test
+
 .PHONY: api
 api: .venv/.stamp-requirements
 	@cargo build --locked --release --package restaurant-api
@@ -201,6 +211,7 @@ lock: ## resolve requirements/*.in anew (needs uv)
 
 .PHONY: clean
 clean: ## remove what was built: .venv, dist, target (demo-clean removes data)
+	rm -rf $(UI)/node_modules $(UI)/dist
 	rm -rf .venv $(VENV_3) .bench .docs .wheels dist .mypy_cache .pytest_cache .ruff_cache
 	cargo clean --quiet
 
@@ -224,6 +235,16 @@ dist/.stamp-wheel: .venv/.stamp-requirements $(ENGINE)
 
 .venv/.stamp-wheel: dist/.stamp-wheel
 	@$(PIP) --no-deps --force-reinstall dist/*.whl
+	@touch $@
+
+$(UI)/node_modules/.stamp: $(UI)/package.json $(UI)/package-lock.json
+	@sh demo/prerequisites.sh node
+	@echo "installing what builds the live page into $(UI)/node_modules"
+	@cd $(UI) && npm ci --silent --no-progress
+	@touch $@
+
+$(UI)/dist/index.html: $(UI)/node_modules/.stamp $(UI_SOURCES)
+	@npm --prefix $(UI) run --silent build
 	@touch $@
 
 $(VENV_3)/.stamp-requirements: requirements/bootstrap.txt requirements/airflow-3.txt

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Says what is missing on this machine and how to get it; with `python` it prints the interpreter.
+# Says what is missing on this machine and how to get it; with `python` it prints the interpreter,
+# with `node` it looks for what builds the live page.
 #
 # Interpreters are tried by running them: a name on PATH may be a shim of a version manager that
 # has no such version behind it.
@@ -35,6 +36,13 @@ lack() {
     echo "    $2" >&2
     missing=1
 }
+
+if [ "$1" = node ]; then
+    node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 18 || (a == 18 && b >= 18) ? 0 : 1)' \
+        >/dev/null 2>&1 || lack "Node 18.18 or newer" "Debian 12, Ubuntu 24.04: apt-get install nodejs npm"
+    npm --version >/dev/null 2>&1 || lack "npm" "Debian, Ubuntu: apt-get install npm"
+    exit $missing
+fi
 
 find_python >/dev/null || lack "Python 3.10, 3.11 or 3.12 with venv" \
     "Debian, Ubuntu: apt-get install python3 python3-venv; or set PYTHON=/path/to/python3.12"
