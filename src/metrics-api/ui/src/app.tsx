@@ -20,7 +20,7 @@ export function App() {
   const [filters, choose] = useFilters();
   const [theme, toggleTheme] = useTheme();
   const [attempt, setAttempt] = useState(0);
-  const live = useLive(writeFilters({ ...filters }), attempt);
+  const live = useLive(writeFilters(filters), attempt);
   const locations = useLocations(attempt);
   const retry = () => setAttempt(attempt + 1);
   return (

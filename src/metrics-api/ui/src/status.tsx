@@ -71,7 +71,7 @@ export function Notice({ onRetry, onReset, onToken }: Props) {
       );
     case "refused":
       return state.refusal?.status === 401 ? (
-        <TokenForm isWrong={state.refusal.message} onToken={onToken} />
+        <TokenForm problem={state.refusal.message} onToken={onToken} />
       ) : (
         <p className="notice" role="alert" data-level="stale">
           The server refuses this: {state.refusal?.message}{" "}
@@ -85,7 +85,7 @@ export function Notice({ onRetry, onReset, onToken }: Props) {
   }
 }
 
-function TokenForm({ isWrong, onToken }: { isWrong: string; onToken: (token: string) => void }) {
+function TokenForm({ problem, onToken }: { problem: string; onToken: (token: string) => void }) {
   const onSubmit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     onToken(String(new FormData(event.currentTarget).get("token") ?? "").trim());
@@ -93,7 +93,7 @@ function TokenForm({ isWrong, onToken }: { isWrong: string; onToken: (token: str
   return (
     <form className="notice" data-level="unknown" onSubmit={onSubmit}>
       <label>
-        This server asks for a token{isWrong === "" ? "" : ` (${isWrong})`}:{" "}
+        This server asks for a token{problem === "" ? "" : ` (${problem})`}:{" "}
         <input name="token" type="password" autoComplete="off" required />
       </label>{" "}
       <button type="submit" className="small">

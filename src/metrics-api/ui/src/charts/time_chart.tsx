@@ -82,7 +82,11 @@ function optionsFor(kind: Props["kind"], sync: string, width: number, callbacks:
     padding: [8, 4, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: sync }, y: false, drag: { x: false, y: false }, points: { show: false } },
-    scales: { y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.08 : 1] } },
+    scales: {
+      // Half a minute more on both sides: a bar stands in the middle of its minute.
+      x: { range: (_plot, first, last) => [first - 30, last + 30] },
+      y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.08 : 1] },
+    },
     axes: [
       {
         stroke: () => colour("--ink-muted"),

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
 import type { Location } from "../model/messages.ts";
-import { requestJson } from "./api.ts";
+import { RefusedError, requestJson } from "./api.ts";
 
 const AGAIN_MS = 5000;
 
@@ -13,8 +13,10 @@ export function useLocations(attempt: number): Location[] {
     const ask = () => {
       requestJson<{ rows: Location[] }>("locations", end.signal)
         .then(({ rows }) => setLocations(rows))
-        .catch(() => {
-          if (!end.signal.aborted) timer = setTimeout(ask, AGAIN_MS);
+        .catch((error: unknown) => {
+          // A refusal stays one until the viewer does something about it.
+          const isRefused = error instanceof RefusedError && error.status < 500;
+          if (!end.signal.aborted && !isRefused) timer = setTimeout(ask, AGAIN_MS);
         });
     };
     ask();
