@@ -18,18 +18,23 @@ export interface Listener {
  * Listen to `/live` until the returned function is called: a lost connection is made again, with
  * growing pauses, and goes on behind the last message.
  */
-export function listen(query: string, listener: Listener): () => void {
+export function listen(query: string, listener: Listener, silentMs = SILENT_MS): () => void {
   const stop = new AbortController();
-  void keepListening(query, listener, stop.signal);
+  void keepListening(query, listener, silentMs, stop.signal);
   return () => stop.abort();
 }
 
-async function keepListening(query: string, listener: Listener, stop: AbortSignal): Promise<void> {
+async function keepListening(
+  query: string,
+  listener: Listener,
+  silentMs: number,
+  stop: AbortSignal,
+): Promise<void> {
   let lastId: string | null = null;
   let pause = FIRST_PAUSE_MS;
   while (!stop.aborted) {
     try {
-      for await (const event of connect(query, lastId, stop)) {
+      for await (const event of connect(query, lastId, silentMs, stop)) {
         lastId = event.id ?? lastId;
         pause = FIRST_PAUSE_MS;
         const message = readMessage(event.data);
@@ -47,11 +52,11 @@ async function keepListening(query: string, listener: Listener, stop: AbortSigna
   }
 }
 
-async function* connect(query: string, lastId: string | null, stop: AbortSignal) {
+async function* connect(query: string, lastId: string | null, silentMs: number, stop: AbortSignal) {
   const end = new AbortController();
   const onStop = () => end.abort();
   stop.addEventListener("abort", onStop);
-  let watchdog = setTimeout(() => end.abort(), SILENT_MS);
+  let watchdog = setTimeout(() => end.abort(), silentMs);
   try {
     const headers: Record<string, string> = { accept: "text/event-stream" };
     if (lastId !== null) headers["last-event-id"] = lastId;
@@ -63,7 +68,7 @@ async function* connect(query: string, lastId: string | null, stop: AbortSignal)
       const { done, value } = await reader.read();
       if (done) return;
       clearTimeout(watchdog);
-      watchdog = setTimeout(() => end.abort(), SILENT_MS);
+      watchdog = setTimeout(() => end.abort(), silentMs);
       yield* parser.push(value);
     }
   } finally {

@@ -191,13 +191,13 @@ test("a filter that the server does not know is named, and can be taken back", a
 });
 
 test("a server that asks for a token gets the one that the viewer gives", async () => {
-  const tab = await Tab.open(browser, "about");
-  await tab.page.route(/\/live/, (route) => {
-    if (route.request().headers().authorization === "Bearer sesame") return route.continue();
-    const body = JSON.stringify({ error: { code: "unauthorized", parameter: null, message: "give one" } });
-    return route.fulfill({ status: 401, contentType: "application/json", body });
-  });
-  await tab.page.goto(PAGE_URL);
+  const tab = await Tab.open(browser, "", {}, (page) =>
+    page.route(/\/live/, (route) => {
+      if (route.request().headers().authorization === "Bearer sesame") return route.continue();
+      const body = JSON.stringify({ error: { code: "unauthorized", parameter: null, message: "give one" } });
+      return route.fulfill({ status: 401, contentType: "application/json", body });
+    }),
+  );
   await tab.condition("refused");
   await tab.page.locator('input[name="token"]').fill("sesame");
   await tab.page.keyboard.press("Enter");

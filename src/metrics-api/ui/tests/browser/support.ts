@@ -49,7 +49,13 @@ export class Tab {
     page.on("request", (request) => this.origins.add(new URL(request.url()).origin));
   }
 
-  static async open(browser: Browser, query = "", options: BrowserContextOptions = {}): Promise<Tab> {
+  /** Open the page; `prepare` is done before it is asked for. */
+  static async open(
+    browser: Browser,
+    query = "",
+    options: BrowserContextOptions = {},
+    prepare: (page: Page) => Promise<void> = async () => {},
+  ): Promise<Tab> {
     const context = await browser.newContext({
       viewport: { width: 1400, height: 900 },
       colorScheme: "light",
@@ -57,6 +63,7 @@ export class Tab {
     });
     const tab = new Tab(await context.newPage());
     tab.page.setDefaultTimeout(20_000);
+    await prepare(tab.page);
     await tab.page.goto(PAGE_URL + query);
     return tab;
   }
