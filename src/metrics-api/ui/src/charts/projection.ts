@@ -17,10 +17,11 @@ export interface Place {
 }
 
 /**
- * A projection that fits `places` into `box` with `margin` pixels around them. Degrees of longitude
+ * A projection that fits `places` into `box` with `margin` pixels around them, and `side` pixels on
+ * either side, where labels stand. Degrees of longitude
  * are shortened as they are in the middle of the region, which is right enough for a province.
  */
-export function fit(places: Place[], box: Box, margin: number): (place: Place) => Spot {
+export function fit(places: Place[], box: Box, margin: number, side = margin): (place: Place) => Spot {
   const latitudes = places.map((place) => place.latitude);
   const longitudes = places.map((place) => place.longitude);
   const south = Math.min(...latitudes);
@@ -30,7 +31,7 @@ export function fit(places: Place[], box: Box, margin: number): (place: Place) =
   const shortening = Math.cos((((south + north) / 2) * Math.PI) / 180);
   const width = Math.max((east - west) * shortening, 0.01);
   const height = Math.max(north - south, 0.01);
-  const scale = Math.min((box.width - 2 * margin) / width, (box.height - 2 * margin) / height);
+  const scale = Math.min((box.width - 2 * side) / width, (box.height - 2 * margin) / height);
   const left = box.x + (box.width - width * scale) / 2;
   const top = box.y + (box.height - height * scale) / 2;
   return ({ latitude, longitude }) => ({

@@ -20,7 +20,7 @@ interface Props {
   onPoint: (index: number | null) => void;
 }
 
-const HEIGHT = 150;
+const HEIGHT = 190;
 const FONT = "12px system-ui, sans-serif";
 
 /**

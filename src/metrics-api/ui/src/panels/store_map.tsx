@@ -23,7 +23,7 @@ interface Props {
 }
 
 const NARROW = 520;
-const CROWDED_PX = 44;
+const CROWDED_PX = 22;
 const TEXT_HEIGHT = 14;
 const LETTER_WIDTH = 6.4;
 
@@ -39,17 +39,14 @@ export function StoreMap({ sites, onToggle }: Props) {
   if (placed.length === 0) return <div ref={box} className="map" />;
 
   const isNarrow = width < NARROW;
-  const sheet: Box = { x: 0, y: 0, width, height: Math.round(Math.min(width * 0.6, 330)) };
-  const lens: Box = isNarrow
-    ? { x: 0, y: sheet.height + 8, width, height: Math.round(width * 0.66) }
-    : { x: width * 0.47, y: 1, width: width * 0.53 - 1, height: sheet.height * 0.56 };
-  const height = isNarrow ? lens.y + lens.height : sheet.height;
-  const project = fit(placed.map((site) => site.place), sheet, 34);
+  const [sheet, lens] = isNarrow ? above(width) : beside(width);
+  const height = lens.y + lens.height + 1;
+  const project = fit(placed.map((site) => site.place), sheet, 30);
   const near = crowded(placed.map((site) => project(site.place)), CROWDED_PX);
   const inLens = placed.filter((_, index) => near.has(index));
   const outside = placed.filter((_, index) => !near.has(index));
   const most = Math.max(...placed.map((site) => site.size), 0);
-  const magnify = fit(inLens.map((site) => site.place), lens, 44);
+  const magnify = fit(inLens.map((site) => site.place), lens, 30, 72);
   return (
     <div ref={box} className="map">
       <svg width={width} height={height} role="group" aria-label="Map of the stores">
@@ -59,7 +56,7 @@ export function StoreMap({ sites, onToggle }: Props) {
         <path className="land" clipPath="url(#map-sheet)" d={outline(project)} />
         {inLens.length > 0 && (
           <>
-            <Frame spots={inLens.map((site) => project(site.place))} />
+            <Frame spots={inLens.map((site) => project(site.place))} lens={lens} isNarrow={isNarrow} />
             <clipPath id="map-lens">
               <rect {...lens} />
             </clipPath>
@@ -154,8 +151,28 @@ function Marker({ site, spot, radius, label, onToggle }: MarkerProps) {
   );
 }
 
-/** Where the enlarged part lies on the whole map. */
-function Frame({ spots }: { spots: Spot[] }) {
+/** The whole map and its enlarged part, one above the other. */
+function above(width: number): [Box, Box] {
+  const whole = Math.round(width * 0.6);
+  const part = Math.round(width * 0.72);
+  return [
+    { x: 0, y: 0, width, height: whole },
+    { x: 1, y: whole + 10, width: width - 2, height: part },
+  ];
+}
+
+/** The same side by side. */
+function beside(width: number): [Box, Box] {
+  const whole = Math.round(width * 0.54);
+  const height = Math.min(Math.round(width * 0.46), 380);
+  return [
+    { x: 0, y: 0, width: whole, height },
+    { x: whole + 14, y: 1, width: width - whole - 15, height: height - 2 },
+  ];
+}
+
+/** Where the enlarged part lies on the whole map, and which part of the sheet enlarges it. */
+function Frame({ spots, lens, isNarrow }: { spots: Spot[]; lens: Box; isNarrow: boolean }) {
   const pad = 8;
   const xs = spots.map((spot) => spot.x);
   const ys = spots.map((spot) => spot.y);
@@ -163,7 +180,15 @@ function Frame({ spots }: { spots: Spot[] }) {
   const y = Math.min(...ys) - pad;
   const width = Math.max(...xs) + pad - x;
   const height = Math.max(...ys) + pad - y;
-  return <rect className="lens-border" x={x} y={y} width={width} height={height} rx={4} />;
+  const rays = isNarrow
+    ? `M${x} ${y + height}L${lens.x} ${lens.y}M${x + width} ${y + height}L${lens.x + lens.width} ${lens.y}`
+    : `M${x + width} ${y}L${lens.x} ${lens.y}M${x + width} ${y + height}L${lens.x} ${lens.y + lens.height}`;
+  return (
+    <>
+      <path className="rays" d={rays} />
+      <rect className="lens-border" x={x} y={y} width={width} height={height} rx={4} />
+    </>
+  );
 }
 
 function outline(project: (place: Place) => Spot): string {

@@ -6,7 +6,7 @@ import { figuresAge } from "../model/freshness.ts";
 import type { Location, Order } from "../model/messages.ts";
 import { Panel } from "./panel.tsx";
 
-const ROWS = 12;
+const ROWS = 10;
 /** Screen readers hear of new orders at most this often. */
 const SPEAK_MS = 30_000;
 

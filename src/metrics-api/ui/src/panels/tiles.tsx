@@ -92,18 +92,16 @@ function Tile({ label, name, value, note }: TileProps) {
 }
 
 const ARROWS = { up: "▲", down: "▼", same: "=" };
-const WORDS = { up: "more than", down: "less than", same: "as" };
+const WORDS = { up: "up", down: "down", same: "the same" };
 
 function Change({ trend, span }: { trend: Trend | null; span: string }) {
   if (trend === null) return <>nothing to compare with</>;
-  const size = trend.direction === "same" ? "" : `${trend.text} `;
   return (
     <>
       <span className="arrow" aria-hidden="true">
         {ARROWS[trend.direction]}
       </span>{" "}
-      {size}
-      {WORDS[trend.direction]} in the {span} before
+      <span className="hidden">{WORDS[trend.direction]}</span> {trend.text} on the {span} before
     </>
   );
 }

@@ -54,7 +54,7 @@ export class Tab {
     browser: Browser,
     query = "",
     options: BrowserContextOptions = {},
-    prepare: (page: Page) => Promise<void> = async () => {},
+    prepare: (page: Page) => Promise<unknown> = async () => {},
   ): Promise<Tab> {
     const context = await browser.newContext({
       viewport: { width: 1400, height: 900 },
