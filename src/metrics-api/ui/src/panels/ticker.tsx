@@ -18,7 +18,7 @@ export function Ticker({ locations }: { locations: Location[] }) {
   const rows = (held ?? state.orders).slice(0, ROWS);
   return (
     <Panel
-      title="Orders as they come"
+      title="Live orders"
       area="ticker"
       age={figuresAge}
       tools={
