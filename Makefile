@@ -130,10 +130,10 @@ lint: .venv/.stamp-deployment $(DENY) ## formatting, clippy, ruff, mypy, the wal
 audit: $(DENY) ## known vulnerabilities of Rust packages (downloads their database)
 	$(DENY) --locked check --hide-inclusion-graph advisories
 
-# Built once, because no package index has a current binary of it.
+# Built once, because no package index has a current binary of it; unoptimised it is quick enough.
 $(DENY):
 	@echo "building cargo-deny (some minutes, once)"
-	@cargo install --quiet --locked cargo-deny --version $(DENY_VERSION) \
+	@cargo install --quiet --locked --debug cargo-deny --version $(DENY_VERSION) \
 		--root $(DENY_HOME) --target-dir $(DENY_HOME)/build
 	@rm -rf $(DENY_HOME)/build
 
