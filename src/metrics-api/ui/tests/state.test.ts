@@ -62,8 +62,8 @@ test("other filters: what was shown stays until theirs comes, and does not mix w
   assert.equal(state.isChanging, false);
 });
 
-test("what is silent is late above three seconds and stale before five", () => {
-  assert.deepEqual([0, 3, 3.1, 4.5, 4.6, null].map(levelOf), [
+test("what is silent is late above three seconds and stale above four", () => {
+  assert.deepEqual([0, 3.2, 3.3, 4, 4.1, null].map(levelOf), [
     "fresh", "fresh", "late", "late", "stale", "unknown",
   ]);
 });

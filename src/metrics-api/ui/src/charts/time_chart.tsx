@@ -24,8 +24,8 @@ const HEIGHT = 190;
 const FONT = "12px system-ui, sans-serif";
 
 /**
- * Values over time, minute by minute. The last point is a minute that still goes on: it is drawn
- * paler, or dashed, because it will grow.
+ * Values over time, minute by minute. The last one is of a minute that still goes on: a paler bar, or
+ * a dot beside the line, which would otherwise fall at the beginning of every minute.
  */
 export function TimeChart({ points, kind, label, formatTick, sync, onPoint }: Props) {
   const box = useRef<HTMLDivElement>(null);
@@ -49,18 +49,16 @@ export function TimeChart({ points, kind, label, formatTick, sync, onPoint }: Pr
     };
   }, [kind, sync]);
 
-  useEffect(() => plot.current?.setData(columns(points, kind)), [points, kind]);
+  useEffect(() => plot.current?.setData(columns(points)), [points, kind]);
 
   return <div ref={box} className="time-chart" role="img" aria-label={label} />;
 }
 
 /** Times, complete values, and the value of the minute that goes on. */
-function columns(points: TimePoint[], kind: Props["kind"]): uPlot.AlignedData {
+function columns(points: TimePoint[]): uPlot.AlignedData {
   const last = points.length - 1;
   const complete = points.map((point, index) => (index === last ? null : point.value));
-  // A line needs the point before, to begin there.
-  const first = kind === "line" ? last - 1 : last;
-  const going = points.map((point, index) => (index >= first ? point.value : null));
+  const going = points.map((point, index) => (index === last ? point.value : null));
   return [points.map((point) => point.at), complete, going];
 }
 
@@ -111,7 +109,7 @@ function optionsFor(kind: Props["kind"], sync: string, width: number, callbacks:
     series: [
       {},
       { ...shape, stroke: accent, ...(bars ? { fill: accent } : { fill: pale }) },
-      { ...shape, stroke: accent, ...(bars ? { fill: pale } : { dash: [4, 4] }) },
+      { ...shape, stroke: accent, ...(bars ? { fill: pale } : { points: { show: true, size: 6 } }) },
     ],
     hooks: {
       setCursor: [(plot) => callbacks.current.onPoint(plot.cursor.idx ?? null)],

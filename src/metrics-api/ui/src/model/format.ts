@@ -17,6 +17,11 @@ export function formatCount(value: number | null | undefined): string {
   return value == null ? "–" : COUNT.format(value);
 }
 
+/** A count with its noun: "1 event", "1,200 events". */
+export function formatMany(count: number, noun: string): string {
+  return `${COUNT.format(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** A rate: one digit behind the point while that tells something. */
 export function formatRate(value: number | null | undefined): string {
   if (value == null) return "–";

@@ -5,11 +5,12 @@ import type { Stamped, State } from "./state.ts";
 export type Level = "fresh" | "late" | "stale" | "unknown";
 
 /**
- * Seconds above which something is called late, and stale. A working pipeline is heard of at least
- * every two. One that stops is to be seen as stopped within five, with what looking and drawing take.
+ * Seconds above which something is called late, and stale. A pipeline without events notes every two
+ * that it hears its source, and the server looks every one. One that stops is to be seen as stopped
+ * within five, with what looking and drawing take.
  */
-export const LATE_S = 3;
-export const STALE_S = 4.5;
+export const LATE_S = 3.2;
+export const STALE_S = 4;
 /** Seconds without a word from the server after which the page speaks of no connection. */
 export const SILENT_S = 3;
 

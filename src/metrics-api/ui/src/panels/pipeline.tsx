@@ -1,6 +1,6 @@
 import { type ReactNode, useState } from "react";
 import { useNow, useShown } from "../live/use_live.ts";
-import { formatCount, formatMoment, formatRate, formatSpan } from "../model/format.ts";
+import { formatCount, formatMany, formatMoment, formatRate, formatSpan } from "../model/format.ts";
 import { type Level, heardAge, levelOf, pipelineAge } from "../model/freshness.ts";
 import type { Pipeline, Run, StreamHealth } from "../model/messages.ts";
 import type { Stamped } from "../model/state.ts";
@@ -73,7 +73,7 @@ function Stream({ stream, pipeline, onDeadLetters }: StreamProps) {
         <Fact label="Heard from the source">{heard === null ? "never" : `${formatSpan(heard)} ago`}</Fact>
         <Fact label="Newest data">{dataAge === null ? "none" : `${formatSpan(dataAge)} old`}</Fact>
         <Fact label="Lag">
-          {stream.lag_events === null ? "unknown" : `${formatCount(stream.lag_events)} events`}
+          {stream.lag_events === null ? "unknown" : formatMany(stream.lag_events, "event")}
         </Fact>
         <Fact label="Events per second">{formatRate(stream.events_per_second)}</Fact>
         <Fact label="Batches per minute">{formatRate(stream.batches_per_minute)}</Fact>
@@ -82,7 +82,7 @@ function Stream({ stream, pipeline, onDeadLetters }: StreamProps) {
         <Fact label="Waiting for a parent">{formatCount(stream.waiting)}</Fact>
         <Fact label="Open gaps" level={stream.gaps_open > 0 ? "late" : undefined}>
           {formatCount(stream.gaps_open)}
-          {stream.missed_events > 0 && ` (${formatCount(stream.missed_events)} events)`}
+          {stream.missed_events > 0 && ` (${formatMany(stream.missed_events, "event")})`}
         </Fact>
         <Fact label="Open dead letters" level={stream.dead_letters_open > 0 ? "late" : undefined}>
           {stream.dead_letters_open > 0 ? (

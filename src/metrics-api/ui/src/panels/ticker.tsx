@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 import { useShown } from "../live/use_live.ts";
 import { formatMoney } from "../model/decimal.ts";
-import { formatCode, formatCount, formatSecond } from "../model/format.ts";
+import { formatCode, formatMany, formatSecond } from "../model/format.ts";
 import { figuresAge } from "../model/freshness.ts";
 import type { Location, Order } from "../model/messages.ts";
 import { Panel } from "./panel.tsx";
@@ -54,7 +54,7 @@ export function Ticker({ locations }: { locations: Location[] }) {
 }
 
 function describe(order: Order): string {
-  const items = `${formatCount(order.items)} ${order.items === 1 ? "item" : "items"}`;
+  const items = formatMany(order.items, "item");
   const payment = order.payment_method === null ? "not paid yet" : formatCode(order.payment_method);
   return [formatCode(order.service_type), items, payment].join(" · ");
 }
@@ -76,7 +76,7 @@ function Spoken({ arrived, newest, names }: SpokenProps) {
       const { arrived: count, newest: order, names: known } = latest.current;
       if (count === said || order === undefined) return;
       const where = known.get(order.location) ?? order.location;
-      setText(`${count - said} new orders, the newest at ${where}`);
+      setText(`${formatMany(count - said, "new order")}, the newest at ${where}`);
       said = count;
     }, SPEAK_MS);
     return () => clearInterval(timer);

@@ -4,7 +4,7 @@ import { formatMoney } from "../model/decimal.ts";
 import {
   type Trend,
   absoluteTrend,
-  formatCount,
+  formatMany,
   formatRate,
   formatSpan,
   formatWindow,
@@ -66,7 +66,7 @@ function Lag({ pipeline }: { pipeline: Pipeline | null }) {
     <Tile
       label="Lag"
       name="lag"
-      value={isKnown ? `${formatCount(lag)} ${lag === 1 ? "event" : "events"}` : "unknown"}
+      value={isKnown ? formatMany(lag, "event") : "unknown"}
       note={isKnown || pipeline === null ? note : `${note}; the source does not tell its head`}
     />
   );
