@@ -11,7 +11,8 @@
     its verbs are compared with those of the Python module, and its native calls are kept to one.
 
 .PARAMETER Verb
-    env, up, ps, logs, check, trigger, verify, doctor, smoke, backup, restore, down, reset or destroy.
+    env, up, ps, logs, check, trigger, verify, rollups, doctor, smoke, backup, restore, down, reset
+    or destroy.
 
 .PARAMETER Yes
     Answer the question of reset, restore and destroy.
@@ -34,8 +35,8 @@
 [CmdletBinding()]
 param(
     [Parameter(Position = 0)]
-    [ValidateSet('help', 'env', 'up', 'ps', 'logs', 'check', 'trigger', 'verify', 'doctor', 'smoke',
-        'backup', 'restore', 'down', 'reset', 'destroy')]
+    [ValidateSet('help', 'env', 'up', 'ps', 'logs', 'check', 'trigger', 'verify', 'rollups', 'doctor',
+        'smoke', 'backup', 'restore', 'down', 'reset', 'destroy')]
     [string] $Verb = 'help',
     [switch] $Yes,
     [switch] $Data,

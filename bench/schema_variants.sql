@@ -26,6 +26,31 @@ begin
 end
 $$;
 
+-- variant: without counted sales
+do $$
+declare
+    v_trigger record;
+begin
+    for v_trigger in
+        select tgname, tgrelid::regclass as t from pg_trigger where tgname ~ '_roll_up_'
+    loop
+        execute format('alter table %s disable trigger %I', v_trigger.t, v_trigger.tgname);
+    end loop;
+end
+$$;
+-- undo
+do $$
+declare
+    v_trigger record;
+begin
+    for v_trigger in
+        select tgname, tgrelid::regclass as t from pg_trigger where tgname ~ '_roll_up_'
+    loop
+        execute format('alter table %s enable trigger %I', v_trigger.t, v_trigger.tgname);
+    end loop;
+end
+$$;
+
 -- variant: row-level audit in its place
 create function analytics.bench_audit_row() returns trigger
     language plpgsql

@@ -27,10 +27,11 @@ def ensure_partitions() -> int:
 
 @task
 def apply_retention(params: Any = None) -> list[list[Any]]:
-    """Drop old raw events, audit, run history and settled dead letters; returns what went."""
-    days = [params[name] for name in ("raw_days", "audit_days", "runs_days", "settled_days")]
+    """Drop old raw events, audit, run history, settled dead letters and rollups; returns what went."""
+    names = ("raw_days", "audit_days", "runs_days", "settled_days", "rollup_days")
+    days = [params[name] for name in names]
     rows = PostgresHook(CONN_ID).get_records(
-        "select * from analytics.apply_retention(%s, %s, %s, %s)", parameters=days
+        "select * from analytics.apply_retention(%s, %s, %s, %s, %s)", parameters=days
     )
     for name, unit, removed in rows:
         log.info("%s: %s %s removed", name, removed, unit)
@@ -49,6 +50,7 @@ def apply_retention(params: Any = None) -> list[list[Any]]:
         "audit_days": Param(30, type="integer", minimum=7),
         "runs_days": Param(30, type="integer", minimum=1),
         "settled_days": Param(90, type="integer", minimum=1),
+        "rollup_days": Param(400, type="integer", minimum=7),
     },
     tags=["restaurant", "retention"],
     doc_md=__doc__,

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import psycopg2.extensions
 from psycopg2 import sql
 
+from demo import rollups
 from demo.http import get_json
 
 Event = dict[str, Any]
@@ -146,8 +147,10 @@ def compare(
     )
     waiting = {offset for (offset,) in cursor}
     outcome.waiting = len(waiting)
-    for table, expected in expected_rows(events, outcome.epoch, waiting).items():
+    tables = expected_rows(events, outcome.epoch, waiting)
+    for table, expected in tables.items():
         _compare_table(connection, table, expected, outcome)
+    _compare_rollups(connection, tables, outcome)
     return outcome
 
 
@@ -257,6 +260,19 @@ def _compare_sum(
     outcome.money[f"{table}.{column}"] = found
     if found != total:
         outcome.differences.append(Difference(table, "all", f"sum of {column}", total, found))
+
+
+def _compare_rollups(
+    connection: psycopg2.extensions.connection,
+    tables: dict[str, dict[str, Row]],
+    outcome: Comparison,
+) -> None:
+    facts = (tables[table].values() for table in (ORDERS, ITEMS, PAYMENTS, FEEDBACK))
+    found = rollups.read(connection)
+    outcome.rows.update({view: len(rows) for view, rows in found.items()})
+    for view, key, wanted, seen in rollups.differences(rollups.count(*facts), found):
+        place = ", ".join(str(part) for part in key)
+        outcome.differences.append(Difference(view, place, "numbers", wanted, seen))
 
 
 def _rows(connection: psycopg2.extensions.connection, table: str) -> Iterator[Row]:

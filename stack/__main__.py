@@ -25,6 +25,7 @@ VERBS = {
     "trigger": "start a run of the stream's DAG by hand",
     "verify": "counts, freshness, rules, and whether data arrives",
     "smoke": "a scheduled run to its end, then every row compared",
+    "rollups": "compare the counted sales with the facts; count anew what is wrong",
     "doctor": "name what disagrees and what repairs it; changes nothing",
     "backup": "write the business database to backups/",
     "restore": "put a backup (FILE=, else the newest) in its place and go on from there",
@@ -99,6 +100,7 @@ def _run(verb: str, stack: Stack) -> int:
         "check": verbs.check,
         "trigger": verbs.trigger,
         "verify": verbs.verify,
+        "rollups": verbs.rollups,
         "smoke": verbs.smoke,
         "backup": backup.backup,
     }

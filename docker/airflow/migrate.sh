@@ -25,5 +25,5 @@ if [[ $missing == *role* ]]; then
     printf 'made anew: %s\n' "${missing//$'\n'/, }"
     rights=$(python -c 'from importlib.resources import files; print(files("sse_stream"))')
     as_owner psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \
-        --file "$rights/presets/restaurant/migrations/0010_privileges.sql"
+        --file "$rights/presets/restaurant/migrations/0012_privileges.sql"
 fi

@@ -39,6 +39,8 @@ _AUDIT = """
         count(*) filter (where told.times > 1)
     from told full join {table} t on told.record_id = t.{key}::text
 """
+# What was counted against what the facts say, which the slices compare one by one.
+_ROLLUPS = "select object_name, differing from analytics.check_rollups() where differing > 0"
 _HAS_WAITING = "select to_regclass('sse_stream.waiting') is not null"
 
 
@@ -78,6 +80,7 @@ def judge(world: World, head: int, tallied: int, letters: list[str]) -> Verdict:
             verdict.doubled += [(table, 0)] * (verdict.rows[table] - count + missing)
         _judge_tally(connection, tallied, verdict)
         _judge_audit(connection, verdict)
+        _judge_rollups(connection, verdict)
     return verdict
 
 
@@ -105,16 +108,23 @@ def prove(world: World, head: int, tallied: int) -> list[str]:
             cursor.execute(f"delete from {TALLY} where event_offset = 9")
         else:
             cursor.execute(f"insert into {TALLY} (event_offset) values (7)")
+        cursor.execute(
+            "update analytics.sales_by_minute_parts set revenue = revenue + 0.01"
+            " where (minute, location_code, service_type, writer) = ("
+            "select minute, location_code, service_type, writer"
+            " from analytics.sales_by_minute_parts where orders > 0 limit 1)"
+        )
         _judge_slice(connection, events, epoch, verdict)
         _judge_tally(connection, tallied, verdict)
         _judge_audit(connection, verdict)
+        _judge_rollups(connection, verdict)
     found = (
         Counter(table for table, _ in verdict.lost),
         verdict.doubled,
         len(verdict.offences),
     )
     lost = [oracle.PAYMENTS, TALLY] if tallied else [oracle.PAYMENTS]
-    wanted = (Counter(lost), [(TALLY, 7)], 2)
+    wanted = (Counter(lost), [(TALLY, 7)], 3)
     return [] if found == wanted else [f"the comparison found {found}, expected {wanted}"]
 
 
@@ -223,6 +233,14 @@ def _judge_audit(connection: psycopg2.extensions.connection, verdict: Verdict) -
             verdict.offences.append(f"{table}: the audit log tells {differing} rows otherwise")
         if twice:
             verdict.offences.append(f"{table}: by the audit log {twice} rows came twice")
+
+
+def _judge_rollups(connection: psycopg2.extensions.connection, verdict: Verdict) -> None:
+    """See that each minute and hour that was counted agrees with the facts."""
+    cursor = connection.cursor()
+    cursor.execute(_ROLLUPS)
+    for view, differing in cursor.fetchall():
+        verdict.offences.append(f"{view}: {differing} rows are not what the facts say")
 
 
 def _slices(url: str, head: int) -> Iterator[list[oracle.Event]]:

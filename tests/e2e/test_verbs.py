@@ -53,6 +53,18 @@ def test_doctor_names_faults_and_only_those(demo: Demo) -> None:
     assert "docs/runbook.md#disk_low" in done.stdout
 
 
+def test_wrong_counts_are_named_and_counted_anew(demo: Demo) -> None:
+    right = "rollups: what was counted is what the facts say"
+    assert right in call(demo, "rollups").stdout
+    with closing(psycopg2.connect(demo.stack.databases.admin(BUSINESS))) as connection, connection:
+        connection.cursor().execute("delete from analytics.sales_by_minute_parts")
+    done = call(demo, "verify")
+    assert (done.returncode, "what the facts say: make rollups" in done.stdout) == (1, True)
+    done = call(demo, "rollups")
+    assert (done.returncode, "rollups: counted anew" in done.stdout) == (0, True), done.stdout
+    assert right in call(demo, "rollups").stdout
+
+
 def test_a_backup_holds_the_offsets(demo: Demo, tmp_path: Path) -> None:
     done = call(demo, "backup", BACKUP_DIR=str(tmp_path))
     assert done.returncode == 0, done.stdout

@@ -38,7 +38,7 @@ DEFINERS = """
 """
 # What the owner does for the engine.
 FOR_THE_ENGINE = {
-    "analytics.apply_retention(integer,integer,integer,integer)",
+    "analytics.apply_retention(integer,integer,integer,integer,integer)",
     "analytics.refresh_views()",
     "raw_data.drop_old_partitions(integer)",
     "raw_data.ensure_partitions(integer,integer)",

@@ -177,6 +177,9 @@ def test_retention_removes_each_thing_at_its_age_and_keeps_facts(
         "analytics.audit_log_default": ("rows", 2),
         "sse_stream.runs": ("rows", 3),
         "sse_stream.dead_letters": ("settled rows", 1),
+        "analytics.sales_by_minute_parts": ("rows", 0),
+        "analytics.payments_by_minute_parts": ("rows", 0),
+        "analytics.items_by_hour_parts": ("rows", 0),
     }
     for table, rows in kept.items():
         assert owner.run(f"select * from analytics.{table} order by 1") == rows
@@ -185,8 +188,8 @@ def test_retention_removes_each_thing_at_its_age_and_keeps_facts(
     assert owner.one("select min(logged_at) from analytics.audit_log") == midnight(
         TODAY - timedelta(days=30)
     )
-    again = engine.run("select removed from analytics.apply_retention(7, 30, 30, 90)")
-    assert again == [(0,)] * 6
+    again = engine.run("select removed from analytics.apply_retention(7, 30, 30, 90, 400)")
+    assert again == [(0,)] * 9
 
 
 def test_old_audit_days_are_dropped_whole(owner: Database, engine: Database) -> None:
@@ -217,6 +220,8 @@ def test_senseless_spans_are_refused(engine: Database) -> None:
         "analytics.apply_retention(7, 30, 0)",
         "analytics.apply_retention(7, 30, null)",
         "analytics.apply_retention(7, 30, 30, 0)",
+        "analytics.apply_retention(7, 30, 30, 90, 6)",
+        "analytics.apply_retention(7, 30, 30, 90, null)",
         "sse_stream.prune(30, null)",
     ):
         assert engine.refused(f"select {call}") == "22023", call

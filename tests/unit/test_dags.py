@@ -107,7 +107,13 @@ def test_retention_is_its_own_daily_dag(bag: dict[str, Any]) -> None:
     dag = bag["dags"]["restaurant_retention"]
     assert dag["schedule"] == "@daily"
     assert dag["tasks"] == {"ensure_partitions": ["apply_retention"], "apply_retention": []}
-    assert dag["params"] == {"raw_days": 7, "audit_days": 30, "runs_days": 30, "settled_days": 90}
+    assert dag["params"] == {
+        "raw_days": 7,
+        "audit_days": 30,
+        "runs_days": 30,
+        "settled_days": 90,
+        "rollup_days": 400,
+    }
 
 
 def test_dead_letters_are_replayed_by_hand(bag: dict[str, Any]) -> None:

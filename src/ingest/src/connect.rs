@@ -28,6 +28,8 @@ const WRITING: &str = "
     set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3;
     set timezone = 'UTC'; set client_min_messages = warning";
 
+const NAME_WRITER: &str = "select set_config('sse_stream.writer', $1, false)";
+
 /// Where and how to reach the database. Its `Debug` shows no password.
 #[derive(Clone)]
 pub struct DatabaseConfig {
@@ -271,6 +273,16 @@ pub(crate) struct Session {
     pub(crate) client: Arc<Client>,
     pub(crate) copier: Copier,
     driver: JoinHandle<()>,
+}
+
+impl Session {
+    /// Says whose rows this session writes. Triggers that add up what is written keep the sums of
+    /// each writer apart by this name, so that writers do not wait for each other.
+    pub(crate) async fn name_writer(&self, name: &str) -> Result<(), Error> {
+        let named = self.client.execute_typed(NAME_WRITER, &[(&name, Type::TEXT)]).await;
+        named.map_err(|error| Error::database("cannot set up the session", error))?;
+        Ok(())
+    }
 }
 
 impl Drop for Session {

@@ -28,6 +28,7 @@ mod lanes;
 mod lease;
 mod migrate;
 mod mirror;
+mod notice;
 mod oauth;
 mod offsets;
 mod pages;

@@ -7,6 +7,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
@@ -114,7 +115,11 @@ pub async fn replay(
     let session = database.connect_to_write().await?;
     let client = session.client.clone();
     let key = (stream, asked.shard, asked.run.run_id.as_str());
-    let catalog = Arc::new(read_catalog(&client, &asked.preset, &*host).await?);
+    // Apart from the run beside it, which may write the same orders.
+    let name = format!("{stream}#{}.replay", asked.shard);
+    let (catalog, ()) =
+        try_join(read_catalog(&client, &asked.preset, &*host), session.name_writer(&name)).await?;
+    let catalog = Arc::new(catalog);
     let settler = Settler::prepare(&session, catalog, host.clone(), key, Arc::default()).await?;
     let failed = |error| Error::database("cannot use sse_stream.dead_letters", error);
     let mut work = Work {

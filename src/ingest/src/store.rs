@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use futures_util::TryFutureExt;
-use futures_util::future::{join, join3, try_join, try_join3};
+use futures_util::future::{join, join3, try_join3, try_join4};
 use tokio_postgres::{Client, Statement};
 
 use crate::batch::{Batch, Fate};
@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::land::Past;
 use crate::lease::wait_for_lock;
 use crate::mirror::Start;
+use crate::notice::Notice;
 use crate::offsets::{self, Key, Offset};
 use crate::report::Report;
 use crate::settle::{Committed, Settler};
@@ -57,6 +58,7 @@ pub(crate) struct Store {
     shared: Shared,
     detour: Detour,
     statements: Statements,
+    notice: Notice,
     history_id: Option<i64>,
 }
 
@@ -130,11 +132,17 @@ impl Store {
         let key = (stream.as_str(), config.shard, config.run.run_id.as_str());
         let waiting = shared.waiting.clone();
         let failed = |error| Error::database("cannot use the books in schema sse_stream", error);
-        let statements =
-            try_join3(client.prepare(HOLD), client.prepare(ADVANCE), client.prepare(TOUCH));
-        let (settler, (hold, advance, touch)) = try_join(
+        let statements = try_join4(
+            client.prepare(HOLD),
+            client.prepare(ADVANCE),
+            client.prepare(TOUCH),
+            Notice::prepare(client),
+        );
+        let name = format!("{stream}#{}.{writer}", config.shard);
+        let (settler, (hold, advance, touch, notice), ()) = try_join3(
             Settler::prepare(&session, catalog, host, key, waiting),
             statements.map_err(failed),
+            session.name_writer(&name),
         )
         .await?;
         Ok(Self {
@@ -149,6 +157,7 @@ impl Store {
             shared,
             detour: Detour::default(),
             statements: Statements { hold, advance, touch },
+            notice,
             history_id: None,
             session,
         })
@@ -434,7 +443,8 @@ impl Store {
         // One after the other, but the second does not wait for the answer to the first: where that
         // is an error, there is nothing left to commit.
         let advance = self.advance(&batch.epoch, position, peak, token.as_deref());
-        let (advanced, committed) = join(advance, self.client().batch_execute("commit")).await;
+        let commit = self.client().batch_execute("commit");
+        let (advanced, committed, ()) = join3(advance, commit, self.tell(position, &done)).await;
         advanced?;
         committed.map_err(broke)?;
         self.settler.committed(&done);
@@ -465,6 +475,10 @@ impl Store {
         let changed = self.client().execute(&self.statements.advance, &params).await;
         let changed = changed.map_err(|error| Error::database("cannot move the offset", error))?;
         self.check_fence(changed == 1)
+    }
+
+    async fn tell(&self, position: i64, done: &Committed) {
+        self.notice.tell(self.client(), self.key(), self.fence(), position, done).await;
     }
 
     /// Tries every waiting event again, whose parent something else may have brought, and gives up
@@ -560,7 +574,9 @@ impl Store {
     async fn end(&mut self, filled: Result<Committed, Error>) -> Result<Committed, Error> {
         match filled {
             Ok(done) => {
-                self.client().batch_execute("commit").await.map_err(broke)?;
+                let commit = self.client().batch_execute("commit");
+                let (committed, ()) = join(commit, self.tell(self.offset.position, &done)).await;
+                committed.map_err(broke)?;
                 self.settler.committed(&done);
                 Ok(done)
             }

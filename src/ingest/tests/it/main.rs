@@ -10,6 +10,7 @@ mod feed;
 mod gaps;
 mod identity;
 mod landing;
+mod notices;
 mod order;
 mod ownership;
 mod policy;

@@ -1,4 +1,4 @@
--- Schemas, and who may do nothing at all. Everything is refused first; 0009_privileges.sql grants
+-- Schemas, and who may do nothing at all. Everything is refused first; 0012_privileges.sql grants
 -- what each role needs. The roles themselves come from docker/postgres/bootstrap.sql, because a
 -- role belongs to the server and not to this database.
 
