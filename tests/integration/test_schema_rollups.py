@@ -209,7 +209,7 @@ def test_orders_are_found_by_their_key_however_few_they_were_at_first(owner: Dat
 
 
 @pytest.mark.parametrize(
-    ("view", "column"), zip(rollups.VIEWS, ("orders", "amount", "revenue"), strict=True)
+    ("view", "column"), list(zip(rollups.VIEWS, ("orders", "amount", "revenue"), strict=True))
 )
 def test_a_wrong_count_is_found_and_mended(owner: Database, view: str, column: str) -> None:
     make_facts(41, 40).insert(owner)

@@ -1,6 +1,5 @@
 //! What readers hear of a commit, and what triggers know of who writes.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::stream::poll_fn;
@@ -86,18 +85,22 @@ async fn each_session_says_whose_rows_it_writes_also_after_it_was_lost() {
     )
     .await;
     let source = Script::serve(false);
+    // Numbers of one and of two digits, which different writers get.
     let add = |range: std::ops::Range<u32>| {
-        for n in range {
-            source.add(&[("order", &format!(r#"{{"order":{n},"at":"2026-01-01T00:00:00Z"}}"#))]);
+        for n in range.clone().chain(range.start * 5 + 10..range.end * 5 + 10) {
+            source.add(&[(
+                "order",
+                &format!(r#"{{"order":{n},"at":"2026-01-01T00:00:00Z"}}"#),
+            )]);
         }
     };
     let mut two = config(&db, &source);
     (two.preset, two.writers, two.shard) = (split_preset(), 2, 3);
-    two.limits.max_events = Some(80);
+    two.limits.max_events = Some(60);
     let running = tokio::spawn(run(two));
-    add(0..40);
+    add(0..5);
     let count = "select count(*) from shop.orders";
-    eventually("the first half lands", async || db.one(count).await == "40").await;
+    eventually("the first half lands", async || db.one(count).await == "30").await;
     let names = ["shop#3.0", "shop#3.1"];
     assert_eq!(db.list(NAMES).await, names);
     db.run(
@@ -106,10 +109,8 @@ async fn each_session_says_whose_rows_it_writes_also_after_it_was_lost() {
          where application_name = 'sse_stream' and datname = current_database()",
     )
     .await;
-    add(40..80);
+    add(5..10);
     running.await.unwrap().unwrap();
     assert_eq!(db.list(NAMES).await, names);
-    let distinct: BTreeSet<String> =
-        db.list("select order_id from shop.orders").await.into_iter().collect();
-    assert_eq!(distinct.len(), 80);
+    assert_eq!(db.one(count).await, "60");
 }
