@@ -88,10 +88,7 @@ async fn each_session_says_whose_rows_it_writes_also_after_it_was_lost() {
     // Numbers of one and of two digits, which different writers get.
     let add = |range: std::ops::Range<u32>| {
         for n in range.clone().chain(range.start * 5 + 10..range.end * 5 + 10) {
-            source.add(&[(
-                "order",
-                &format!(r#"{{"order":{n},"at":"2026-01-01T00:00:00Z"}}"#),
-            )]);
+            source.add(&[("order", &format!(r#"{{"order":{n},"at":"2026-01-01T00:00:00Z"}}"#))]);
         }
     };
     let mut two = config(&db, &source);
