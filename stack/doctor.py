@@ -21,6 +21,7 @@ _NAMES = {
     "silent": "stale_data",
     "rewind_pending": "offset_variable_apart",
     "mirror_beyond": "offset_variable_apart",
+    "mirror_counted": "offset_variable_apart",
     "mirror_not_a_number": "offset_variable_apart",
 }
 

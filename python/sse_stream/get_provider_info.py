@@ -13,6 +13,10 @@ FIELDS = {
     "ca_file": "File of trusted authorities (PEM)",
     "client_cert": "File of the client certificate (PEM)",
     "client_key": "File of its private key (PEM)",
+    "proxy": "Proxy: an address, or environment",
+    "oauth_token_url": "OAuth: address of the token",
+    "oauth_scope": "OAuth: scope",
+    "oauth_audience": "OAuth: audience",
 }
 # How the form shows Airflow's own fields.
 BEHAVIOUR: dict[str, Any] = {
@@ -20,14 +24,16 @@ BEHAVIOUR: dict[str, Any] = {
     "relabeling": {
         "host": "Base URL or host",
         "schema": "Scheme (http or https)",
-        "login": "User (basic); empty for a bearer token",
-        "password": "Password, or bearer token",
+        "login": "User (basic), or client id (OAuth); empty for a bearer token",
+        "password": "Password, client secret or bearer token",
     },
     "placeholders": {
         "host": "https://feed.example",
         "schema": "https",
         "extra": '{"headers": {"X-Api-Key": "..."}}',
         "stream_path": "/stream",
+        "proxy": "http://proxy.example:3128",
+        "oauth_token_url": "https://login.example/token",
     },
 }
 

@@ -13,6 +13,7 @@ from .errors import ConfigError
 from .get_provider_info import BEHAVIOUR, FIELDS, HOOK_NAME
 from .hooks import airflow_source
 from .probe import UnhealthyError, request_stream
+from .tokens import authorized
 
 __all__ = ["SSEHook"]
 
@@ -89,7 +90,7 @@ class SSEHook(BaseHook):
 def _listen(source: dict[str, Any]) -> str:
     from . import _native
 
-    url, headers = source["url"], source["headers"]
+    url, headers = source["url"], authorized(source["headers"], source)
     parser, heard = _native.Parser(), _Heard()
     began = time.monotonic()
     with request_stream(

@@ -111,7 +111,9 @@ def airflow_source(conn_id: str, url: str) -> dict[str, Any]:
 
     conn: Any = get_connection(conn_id)
     where = f"connection {conn_id!r}"
-    extras: Mapping[str, Any] = conn.extra_dejson or {}
+    # An empty field of the connection's form is a field that was not filled in.
+    given: Mapping[str, Any] = conn.extra_dejson or {}
+    extras = {name: value for name, value in given.items() if value is not None and value != ""}
     unknown = sorted(set(extras) - set(_SOURCE_EXTRAS))
     if unknown:
         raise ConfigError(
@@ -129,8 +131,7 @@ def airflow_source(conn_id: str, url: str) -> dict[str, Any]:
     settings = {"url": check_url(address, f"the address of {where}"), "headers": headers}
     for name in _TLS_FILES:
         path = extras.get(name)
-        # An empty field of the connection's form is a field that was not filled in.
-        if path is not None and path != "":
+        if path is not None:
             if not isinstance(path, str):
                 raise ConfigError(f"{name} in the extra of {where} is not the path of a file")
             settings[name] = path
@@ -177,7 +178,7 @@ def _proxy(where: str, proxy: Any) -> str:
 
 
 def _oauth(where: str, conn: Any, extras: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: extras[name] for name in _OAUTH if extras.get(name) is not None}
+    given = {name: extras[name] for name in _OAUTH if name in extras}
     if not given:
         return {}
     if "oauth_token_url" not in given or not (conn.login and conn.password):

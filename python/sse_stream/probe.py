@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Mapping
 from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from typing import IO, Any
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 from .errors import ConfigError
 
@@ -25,11 +25,12 @@ __all__ = [
     "derive_health_url",
     "fetch_health",
     "open_stream",
+    "post_form",
     "request_stream",
     "safe_url",
 ]
 
-_MAX_HEALTH_BYTES = 1 << 20
+_MAX_JSON_BYTES = 1 << 20
 # What this module itself sends. Any other header may be a key, whatever its name.
 _OWN_HEADERS = {"accept", "cache-control", "user-agent"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -99,19 +100,38 @@ def fetch_health(
 ) -> dict[str, Any]:
     """Return the JSON object of a health endpoint; an empty dict if it sends something else.
 
-    ``tls`` holds paths of PEM files: ``ca_file``, ``client_cert``, ``client_key``.
+    ``tls`` holds paths of PEM files, ``ca_file``, ``client_cert`` and ``client_key``, and ``proxy``:
+    an address, or ``environment``; without it none is used, whatever the environment says.
 
     Raises:
         ConfigError: a file of ``tls`` cannot be used.
         UnhealthyError: it did not answer 200 in time.
     """
     accept = "application/json, */*;q=0.1"
-    with _get(health_url, headers, tls, accept, timeout_seconds) as response:
-        try:
-            body = json.loads(response.read(_MAX_HEALTH_BYTES))
-        except (ValueError, OSError, HTTPException):
-            return {}
-    return body if isinstance(body, dict) else {}
+    with _ask(health_url, headers, tls, accept, timeout_seconds) as response:
+        return _json_object(response)
+
+
+def post_form(
+    url: str,
+    form: Mapping[str, str],
+    *,
+    headers: Mapping[str, str] | None = None,
+    tls: Mapping[str, str] | None = None,
+    timeout_seconds: float = 10,
+) -> dict[str, Any]:
+    """Post a form and return the JSON object of the answer; an empty dict if it is something else.
+
+    A redirect is not followed, because it could lead what the form holds elsewhere; ``tls`` as for
+    the health.
+
+    Raises:
+        ConfigError: a file of ``tls`` cannot be used.
+        UnhealthyError: it did not answer 200 in time.
+    """
+    body = urlencode(form).encode()
+    with _ask(url, headers, tls, "application/json", timeout_seconds, body) as response:
+        return _json_object(response)
 
 
 def open_stream(
@@ -151,7 +171,7 @@ def request_stream(
         ConfigError: a file of ``tls`` cannot be used.
         UnhealthyError: not 200, or not ``text/event-stream``.
     """
-    response = _get(sse_url, headers, tls, "text/event-stream", timeout_seconds)
+    response = _ask(sse_url, headers, tls, "text/event-stream", timeout_seconds)
     mime = response.headers.get_content_type()
     if mime != "text/event-stream":
         response.close()
@@ -184,6 +204,34 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
                 if name.lower() not in _OWN_HEADERS:
                     following.remove_header(name)
         return following
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect as the answer that it is."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Ask nobody else."""
+
+
+class _Proxy(urllib.request.BaseHandler):
+    """Asks one proxy for everything; exceptions from it (``NO_PROXY``) are the environment's."""
+
+    # Before the handlers that write the request's own headers.
+    handler_order = 100
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        self._place = (parts.netloc.rpartition("@")[2], parts.scheme)
+        self._login = _basic(parts.username, parts.password) if parts.username else None
+
+    def http_request(self, req: urllib.request.Request) -> urllib.request.Request:
+        """Turn a request to the proxy, also one that follows a redirect."""
+        req.set_proxy(*self._place)
+        if self._login:
+            req.add_unredirected_header("Proxy-Authorization", self._login)
+        return req
+
+    https_request = http_request
 
 
 class _Secure(urllib.request.HTTPSHandler):
@@ -223,22 +271,25 @@ def _context(tls: Mapping[str, str], *, identified: bool) -> ssl.SSLContext:
     return context
 
 
-def _get(
+def _ask(
     url: str,
     headers: Mapping[str, str] | None,
     tls: Mapping[str, str] | None,
     accept: str,
     timeout_seconds: float,
+    body: bytes | None = None,
 ) -> HTTPResponse:
     parts = urlsplit(check_url(url, "URL"))
     plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    request = urllib.request.Request(plain, headers={"Accept": accept, "Cache-Control": "no-store"})  # noqa: S310 (checked above)
+    own = {"Accept": accept, "Cache-Control": "no-store"}
+    request = urllib.request.Request(plain, data=body, headers=own)  # noqa: S310 (checked above)
     if parts.username:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        request.add_header("Authorization", "Basic " + base64.b64encode(login).decode())
+        request.add_header("Authorization", _basic(parts.username, parts.password))
     for name, value in (headers or {}).items():
         request.add_header(name, value)
-    opener = urllib.request.build_opener(_Redirects, _Secure(url, tls or {}))
+    redirects = _Redirects if body is None else _NoRedirects
+    proxies = _proxies((tls or {}).get("proxy"))
+    opener = urllib.request.build_opener(redirects, _Secure(url, tls or {}), *proxies)
     try:
         response: HTTPResponse = opener.open(request, timeout=timeout_seconds)
     except urllib.error.HTTPError as error:
@@ -250,6 +301,26 @@ def _get(
         response.close()
         raise UnhealthyError(f"{safe_url(url)} answers {response.status}")
     return response
+
+
+def _proxies(proxy: str | None) -> list[urllib.request.BaseHandler]:
+    if proxy == "environment":
+        return []  # as urllib does by itself
+    none = urllib.request.ProxyHandler({})
+    return [none, _Proxy(proxy)] if proxy else [none]
+
+
+def _basic(user: str | None, password: str | None) -> str:
+    login = f"{unquote(user or '')}:{unquote(password or '')}".encode()
+    return "Basic " + base64.b64encode(login).decode()
+
+
+def _json_object(response: HTTPResponse) -> dict[str, Any]:
+    try:
+        body = json.loads(response.read(_MAX_JSON_BYTES))
+    except (ValueError, OSError, HTTPException):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

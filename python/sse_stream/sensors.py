@@ -20,6 +20,7 @@ from .probe import (
     fetch_health,
     open_stream,
 )
+from .tokens import authorized
 from .triggers import StreamTrigger
 from .waits import (
     Shard,
@@ -180,6 +181,7 @@ class SSEStreamSensor(BaseSensorOperator):
         sse_url, headers = source.pop("url"), source.pop("headers")
         health_url = self.health_url or derive_health_url(sse_url)
         try:
+            headers = authorized(headers, source, timeout_seconds=seconds)
             if health_url:
                 check_url(health_url, "health_url")
                 fetch_health(health_url, headers=headers, tls=source, timeout_seconds=seconds)

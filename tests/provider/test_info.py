@@ -57,6 +57,10 @@ def test_airflow_finds_connection_type_links_and_options() -> None:
         "ca_file",
         "client_cert",
         "client_key",
+        "oauth_audience",
+        "oauth_scope",
+        "oauth_token_url",
+        "proxy",
         "stream_path",
     ]
     assert links == ["sse_stream.links.DeadLettersLink", "sse_stream.links.StreamStatusLink"]

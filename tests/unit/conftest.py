@@ -51,6 +51,8 @@ class Source:
                 except OSError:
                     pass  # the client has gone, as clients do
 
+            do_POST = do_GET
+
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 

@@ -34,6 +34,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "rewind_pending": {"from": 5, "to": 2},
     "mirror_not_a_number": {"mirror": "x"},
     "mirror_beyond": {"mirror": 9, "high_water": 5},
+    "mirror_counted": {"mirror": 9},
     "source_unreachable": {"problem": "http://api/health answers 503"},
     "epoch_differs": {"source": "two", "epoch": "one"},
     "position_beyond_head": {"head": 3},

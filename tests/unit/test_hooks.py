@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sse_stream import ConfigError
+from sse_stream.get_provider_info import FIELDS
 from sse_stream.hooks import (
     airflow_database,
     airflow_source,
@@ -198,6 +199,14 @@ def test_oauth_takes_login_and_password(monkeypatch: pytest.MonkeyPatch) -> None
             "client_id": "client",
             "client_secret": "s3cret",
         },
+    }
+
+
+def test_an_empty_field_of_the_form_was_not_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    _source(monkeypatch, host="h", password="p", extra=dict.fromkeys(FIELDS, ""))
+    assert airflow_source("feed", "/s") == {
+        "url": "http://h/s",
+        "headers": {"Authorization": "Bearer p"},
     }
 
 

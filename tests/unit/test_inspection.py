@@ -72,6 +72,11 @@ def test_objects_become_columns_and_arrays_stay_whole() -> None:
         ("client_ip", ["10.0.0.1"], ("inet", None)),
         ("version", ["10.0.0.1"], ("text", None)),
         ("client_ip", ["10.0.0.256"], ("text", None)),
+        ("x", ["9.90", "-0.5", "12"], ("numeric", None)),
+        ("x", ["9.90", "12", "n/a"], ("text", None)),
+        ("x", ["9.90", "09.90"], ("text", None)),
+        ("zip", ["1234", "5678"], ("text", None)),
+        ("api_version", ["3.10", "3.9"], ("text", None)),
     ],
 )
 def test_types_are_those_that_hold_all_values(name: str, values: list[Any], expected: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from airflow.exceptions import (
@@ -225,3 +227,92 @@ def test_the_health_url_stands_beside_the_stream() -> None:
 
 def test_urls_are_shown_without_secrets() -> None:
     assert safe_url("https://u:p@h:1/stream?token=t#f") == "https://h:1/stream"
+
+
+@pytest.mark.parametrize("in_body", [False, True])
+def test_one_token_is_fetched_for_a_look(
+    source: Source,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    in_body: bool,
+) -> None:
+    _healthy(source)
+    forms = []
+
+    def token(handler: BaseHTTPRequestHandler) -> None:
+        forms.append(parse_qs(handler.rfile.read(int(handler.headers["Content-Length"])).decode()))
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(b'{"access_token": "t0ken", "token_type": "Bearer"}')
+
+    source.routes["/token"] = token
+    extra = {"oauth_token_url": f"{source.url}/token", "oauth_scope": "read all"}
+    _connect(monkeypatch, source, extra={**extra, "oauth_in_body": in_body})
+    sensor = _sensor(source, sse_conn_id="feed", sse_url="/stream")
+    with caplog.at_level(logging.DEBUG):
+        assert sensor.poke({}) is True
+    assert [path for path, _ in source.requests] == ["/token", "/health", "/stream"]
+    shown = [headers.get("authorization") for _, headers in source.requests]
+    assert shown == [None if in_body else "Basic Y2xpZW50OnMzY3JldCtA", *["Bearer t0ken"] * 2]
+    secret = {"client_id": ["client"], "client_secret": ["s3cret+@"]} if in_body else {}
+    assert forms == [{"grant_type": ["client_credentials"], "scope": ["read all"], **secret}]
+    assert "s3cret" not in caplog.text
+    assert "t0ken" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (401, b"", "/token answers 401"),
+        (302, b"", "/token answers 302"),
+        (200, b"<html>", "without an access_token"),
+        (200, b'{"access_token": "t0ken", "token_type": "mac"}', "no bearer token"),
+    ],
+)
+def test_without_a_token_nothing_is_asked_of_the_source(
+    source: Source,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    body: bytes,
+    words: str,
+) -> None:
+    _healthy(source)
+    source.answer("/token", status, body, Location="/stream")
+    _connect(monkeypatch, source, extra={"oauth_token_url": f"{source.url}/token"})
+    with caplog.at_level(logging.INFO):
+        assert _sensor(source, sse_conn_id="feed", sse_url="/stream").poke({}) is False
+    assert words in caplog.text
+    assert [path for path, _ in source.requests] == ["/token"]
+
+
+def test_a_proxy_is_asked_where_one_is_named_and_only_there(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _healthy(source)
+    for path in ("/health", "/stream"):
+        source.routes[f"http://feed.test{path}"] = source.routes[path]
+    proxy = source.url.replace("http://", "http://ada:s3cret@")
+    _connect(monkeypatch, source, host="feed.test", login=None, extra={"proxy": proxy})
+    # What the environment excepts is excepted from the environment's proxy.
+    monkeypatch.setenv("no_proxy", "*")
+    assert _sensor(source, sse_conn_id="feed", sse_url="/stream").poke({}) is True
+    paths = [path for path, _ in source.requests]
+    assert paths == ["http://feed.test/health", "http://feed.test/stream"]
+    for _, headers in source.requests:
+        assert headers["proxy-authorization"].startswith("Basic ")
+        assert headers["host"] == "feed.test"
+
+    # The engine takes no proxy of the environment unless it is told to; nor does the sensor.
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert _sensor(source).poke({}) is True
+    monkeypatch.setenv("http_proxy", source.url)
+    _connect(monkeypatch, source, host="feed.test", login=None, extra={"proxy": "environment"})
+    assert _sensor(source, sse_conn_id="feed", sse_url="/stream").poke({}) is True
+    assert source.requests[-1][0] == "http://feed.test/stream"
+
+
+def _connect(monkeypatch: pytest.MonkeyPatch, source: Source, **fields: Any) -> None:
+    known = {"conn_type": "sse", "host": source.url, "login": "client", "password": "s3cret+@"}
+    monkeypatch.setenv("AIRFLOW_CONN_FEED", json.dumps({**known, **fields}))

@@ -159,6 +159,15 @@ def _mirror_beyond(found: _Found, place: Place) -> _Words:
     )
 
 
+def _mirror_counted(found: _Found, place: Place) -> _Words:
+    return (
+        f"Variable {place.variable} asks for {found['mirror']}, but this stream's offsets are only "
+        "counted here: the source cannot be asked for one",
+        "the next run fails with ConfigError and moves nothing",
+        place.set_variable(place.position),
+    )
+
+
 def _source_unreachable(found: _Found, place: Place) -> _Words:
     return (
         found["problem"],
@@ -287,6 +296,7 @@ _WORDS = {
     "rewind_pending": _rewind_pending,
     "mirror_not_a_number": _mirror_not_a_number,
     "mirror_beyond": _mirror_beyond,
+    "mirror_counted": _mirror_counted,
     "source_unreachable": _source_unreachable,
     "epoch_differs": _epoch_differs,
     "position_beyond_head": _position_beyond_head,

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 from sse_stream.hooks import airflow_source
 from sse_stream.mirror import variable_name
 from sse_stream.probe import UnhealthyError, check_url, derive_health_url, fetch_health, safe_url
+from sse_stream.tokens import authorized
 
 __all__ = [
     "Source",
@@ -96,6 +97,7 @@ def look_at_source(options: argparse.Namespace) -> Source:
         return Source(url=safe_url(url), unknown=why)
     shown = safe_url(url or health_url)
     try:
+        headers = authorized(headers, tls)
         health = fetch_health(check_url(health_url, "--health-url"), headers=headers, tls=tls)
     except UnhealthyError as error:
         return Source(url=shown, unknown=str(error))

@@ -15,8 +15,11 @@ _DAY = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 _DATE = re.compile(f"^{_DAY}$")
 _LOCAL = re.compile(rf"^{_DAY}[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d{{1,9}})?)?$")
 _TIME = re.compile(rf"{_LOCAL.pattern[:-1]}([Zz]|[+-]\d\d(:?\d\d)?)$")
+# Leading zeros and signs would be lost; whole numbers as texts are mostly names of something.
+_DECIMAL = re.compile(r"^-?(0|[1-9]\d*)(\.\d+)?$")
 _IPV4 = re.compile(r"^(\d{1,3}\.){3}\d{1,3}$")
 _TIME_NAMES = re.compile(r"(time|stamp|date|_at|(^|_)ts|when|created|updated|expires)s?$")
+_VERSION_NAMES = re.compile(r"(^|_)(version|release|rev|revision|build)s?$")
 _IP_NAMES = re.compile(r"(^|_)(ip|addr|address)$")
 # What can be meant by a number of such a size: the years 2001 to 2065.
 _EPOCHS = (("epoch_s", 1e9, 3e9), ("epoch_ms", 1e12, 3e12), ("epoch_us", 1e15, 3e15))
@@ -162,7 +165,8 @@ def _text_type(name: str, texts: list[str]) -> str:
             return sql_type
     if _IP_NAMES.search(name) and all(_is_address(text) for text in texts):
         return "inet"
-    return "text"
+    fractions = any("." in text for text in texts) and not _VERSION_NAMES.search(name)
+    return "numeric" if fractions and all(_DECIMAL.match(text) for text in texts) else "text"
 
 
 def _is_address(text: str) -> bool:

@@ -120,7 +120,8 @@ async fn examine(
     let rows = status::streams(client, Some(stream)).await?;
     let row = rows.into_iter().find(|row| row["shard"] == asked.shard);
     let offset = row.as_ref().map(offset_of);
-    findings.extend(mirror_findings(offset.as_ref(), asked.mirror.as_deref()));
+    let counted = asked.preset.stream.ids.are_counted();
+    findings.extend(mirror_findings(offset.as_ref(), asked.mirror.as_deref(), counted));
     if let Some(row) = &row {
         findings.extend(book_findings(row, &asked.tolerance));
     }
@@ -187,12 +188,14 @@ fn offset_of(row: &Value) -> Offset {
 }
 
 /// What the next run would make of the mirror, by the rule that it will follow.
-fn mirror_findings(offset: Option<&Offset>, text: Option<&str>) -> Option<Value> {
+fn mirror_findings(offset: Option<&Offset>, text: Option<&str>, counted: bool) -> Option<Value> {
     let text = text?;
     let Some(asked) = mirror::number(text) else {
         return Some(json!({ "code": "mirror_not_a_number", "mirror": text }));
     };
-    let decide = match offset.is_some_and(|offset| offset.resume_token.is_some()) {
+    // The books know it too, should the wrong preset be looked at.
+    let counted = counted || offset.is_some_and(|offset| offset.resume_token.is_some());
+    let decide = match counted {
         true => mirror::decide_counted,
         false => mirror::decide,
     };
@@ -201,6 +204,7 @@ fn mirror_findings(offset: Option<&Offset>, text: Option<&str>) -> Option<Value>
             Some(json!({ "code": "rewind_pending", "from": from, "to": to }))
         }
         Ok(_) => None,
+        Err(_) if counted => Some(json!({ "code": "mirror_counted", "mirror": asked })),
         Err(_) => Some(json!({ "code": "mirror_beyond", "mirror": asked,
                                "high_water": offset.map(|offset| offset.high_water) })),
     }

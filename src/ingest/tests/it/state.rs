@@ -195,6 +195,15 @@ async fn what_the_mirror_would_do_is_told_before_it_does_it() {
     ] {
         assert_eq!(findings(&db, &examination(Some(mirror))).await, Vec::from_iter(expected));
     }
+    // Where offsets are counted here, neither is possible.
+    for (ids, mirror) in [("text", "2"), ("none", "2"), ("text", "6")] {
+        let mut asked = examination(Some(mirror));
+        let preset = PRESET.replace("[stream]", &format!("[stream]\nids = {ids:?}"));
+        asked.preset = Preset::parse(&preset).unwrap();
+        let mirror: i64 = mirror.parse().unwrap();
+        let expected = json!({"code": "mirror_counted", "mirror": mirror});
+        assert_eq!(findings(&db, &asked).await, [expected]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
