@@ -19,9 +19,9 @@ from .mirror import variable_name
 from .presets import Preset, load_preset, raw_preset
 from .probe import check_headers, check_url, safe_url
 from .processors import EventProcessor, processors_by_type, run_processor
+from .shards import Shard
 from .triggers import StreamTrigger
 from .waits import (
-    Shard,
     check_event,
     is_deferrable,
     look,
@@ -405,6 +405,8 @@ class SSEStreamOperator(BaseOperator):
         if self.interval_mode:
             return None
         shard = Shard.parse(self.shard)
+        if self.offset_variable is None:
+            return None
         if self.offset_variable != _DERIVED:
             return shard.variable(self.offset_variable)
         return shard.variable(variable_name(stream.rpartition("/")[0] if shard.of else stream))

@@ -12,6 +12,7 @@ from .errors import ConfigError, SSEStreamError
 from .hooks import airflow_database
 from .presets import load_preset
 from .processors import EventProcessor, processors_by_type, run_processor
+from .shards import Shard
 
 if TYPE_CHECKING:
     from ._native import CursorPort, StopFlag
@@ -32,6 +33,8 @@ class DeadLetterReplayOperator(BaseOperator):
     :param postgres_conn_id: Airflow connection of the target database (templated)
     :param preset: which event goes where: name of a shipped preset, or path of your own
     :param stream: name under which the letters are kept, by default the preset's
+    :param shard: which part of a stream that several tasks share, as for :class:`SSEStreamOperator`
+        (templated)
     :param reasons: only letters with these reason codes, None for all (templated)
     :param event_types: only letters of these types, None for all (templated)
     :param limit: at most so many letters in one run, None for no limit (templated)
@@ -43,6 +46,7 @@ class DeadLetterReplayOperator(BaseOperator):
 
     template_fields: Sequence[str] = (
         "postgres_conn_id",
+        "shard",
         "reasons",
         "event_types",
         "limit",
@@ -56,6 +60,7 @@ class DeadLetterReplayOperator(BaseOperator):
         postgres_conn_id: str = "postgres_restaurant",
         preset: str = "restaurant",
         stream: str | None = None,
+        shard: str | None = None,
         reasons: Sequence[str] | str | None = None,
         event_types: Sequence[str] | str | None = None,
         limit: int | str | None = 10_000,
@@ -68,6 +73,7 @@ class DeadLetterReplayOperator(BaseOperator):
         self.postgres_conn_id = postgres_conn_id
         self.preset = preset
         self.stream = stream
+        self.shard = shard
         self.reasons = reasons
         self.event_types = event_types
         self.limit = limit
@@ -120,11 +126,12 @@ class DeadLetterReplayOperator(BaseOperator):
             self._stop.set()
 
     def _config(self, context: Any) -> dict[str, Any]:
-        preset = load_preset(self.preset)
+        preset, shard = load_preset(self.preset), Shard.parse(self.shard)
         return {
             "preset": preset.toml,
-            "stream": self.stream or preset.name,
+            "stream": shard.stream(self.stream or preset.name),
             "selection": {
+                "shard": shard.index,
                 "reasons": self._texts("reasons"),
                 "event_types": self._texts("event_types"),
                 "states": ["open", "discarded"] if self.include_discarded else ["open"],

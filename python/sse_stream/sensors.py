@@ -20,10 +20,10 @@ from .probe import (
     fetch_health,
     open_stream,
 )
+from .shards import Shard
 from .tokens import authorized
 from .triggers import StreamTrigger
 from .waits import (
-    Shard,
     check_event,
     is_deferrable,
     look,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from . import errors
 from ._airflow import AirflowFailException, default_deferrable
@@ -14,7 +12,6 @@ from .errors import ConfigError, SSEStreamError
 from .presets import load_preset
 
 __all__ = [
-    "Shard",
     "check_event",
     "is_deferrable",
     "look",
@@ -22,9 +19,6 @@ __all__ = [
     "portable_preset",
     "preset_text",
 ]
-
-# Each is a task with sessions of its own.
-_MOST = 1024
 
 
 def portable_preset(preset: Any) -> str:
@@ -100,46 +94,3 @@ def look(config: str, *, seconds: float) -> dict[str, Any] | None:
     from . import _native
 
     return _native.look(config, seconds=seconds)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of ``of`` parts of a stream: an offset of its own, and a parameter in the address."""
-
-    index: int = 0
-    of: int = 0
-
-    @classmethod
-    def parse(cls, text: str | None) -> Shard:
-        """Return the shard that ``i/n`` names, the whole stream for None.
-
-        Raises:
-            ConfigError: it is no shard.
-        """
-        if text is None or text in ("", "None"):
-            return cls()
-        index, slash, of = str(text).partition("/")
-        right = slash and index.isdecimal() and of.isdecimal() and int(index) < int(of) <= _MOST
-        if not right:
-            raise ConfigError(f"shard is {text!r}; give i/n with i from 0 to n - 1")
-        return cls(int(index), int(of))
-
-    def url(self, url: str) -> str:
-        """Return the address of this part: the stream's, with ``shard=i/n`` in its query."""
-        if not self.of:
-            return url
-        parts = urlsplit(url)
-        query = f"{parts.query}&" if parts.query else ""
-        return urlunsplit(parts._replace(query=f"{query}shard={self.index}/{self.of}"))
-
-    def stream(self, stream: str) -> str:
-        """Return the name under which offsets are kept.
-
-        It tells the number of shards: with another number each part holds other events, whose
-        offsets begin anew.
-        """
-        return f"{stream}/{self.of}" if self.of else stream
-
-    def variable(self, variable: str | None) -> str | None:
-        """Return the Variable that mirrors this part's offset."""
-        return f"{variable}_{self.index}_of_{self.of}" if self.of and variable else variable

@@ -172,3 +172,41 @@ def test_a_letter_of_a_processor_needs_its_processor(
     assert restaurant.one("select count(*) from analytics.feedback") == report["dead_letters"]
     assert counts(restaurant)[0] == 3000
     assert json.dumps(done)
+
+
+def test_a_part_of_a_stream_is_seen_moved_and_repaired_by_its_name(
+    generator: Generator,
+    restaurant: Database,
+    variables: dict[str, str],
+    cli: Cli,  # noqa: F811
+) -> None:
+    until(lambda: generator.health()["last_offset"] > 1000)
+    restaurant.run(STRICT)
+    run(generator, shard="0/2", max_events_per_run=50)
+    letters = run(generator, shard="1/2", max_events_per_run=400)["dead_letters"]
+    restaurant.run(LAX)
+    part = ("--shard", "1/2")
+    assert "no open dead letters" in cli("dead-letters", "list").out
+    (group,) = cli("dead-letters", "list", *part, "--json").json["groups"]
+    assert (group["count"], letters > 3) == (letters, True)
+    shown = cli("status", "--stream", "restaurant").out
+    assert "stream restaurant, shard 0/2" in shown
+    assert "stream restaurant, shard 1/2" in shown
+    assert "restaurant_stream_offset_1_of_2" in shown
+    looked = cli("doctor", *part, "--json").json
+    (found,) = looked["findings"]
+    assert found["code"] == "dead_letters_open"
+    assert "list --stream restaurant --shard 1/2 " in found["repair"]
+
+    ti = SimpleNamespace(
+        dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=1, log_url="http://log"
+    )
+    replay = DeadLetterReplayOperator(task_id="t", shard="1/2", limit=1)
+    assert replay.execute({"ti": ti})["landed"] == 1
+    assert cli("dead-letters", "replay", "--all", *part, "--json").json["landed"] == letters - 1
+    assert cli("doctor", *part).code == 0
+
+    assert cli("reset", "--stream", "restaurant", *part, "--to", "beginning", "--yes").code == 0
+    again = run(generator, shard="1/2", max_events_per_run=400)
+    assert (again["duplicates"], again["dead_letters"]) == (400, 0)
+    assert run(generator, shard="0/2", max_events_per_run=10)["duplicates"] == 0

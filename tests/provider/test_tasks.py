@@ -22,7 +22,7 @@ from sse_stream import (
     stream_asset,
 )
 from sse_stream._airflow import AirflowFailException, AssetAlias
-from sse_stream.waits import Shard
+from sse_stream.shards import Shard
 
 try:
     from airflow.sdk.exceptions import TaskDeferred

@@ -14,10 +14,11 @@ from typing import Any
 from sse_stream import _native
 from sse_stream.errors import ConfigError, SSEStreamError
 from sse_stream.presets import load_preset
+from sse_stream.shards import Shard
 
 from . import Outcome
 from .database import add_database, database
-from .surroundings import person
+from .surroundings import add_shard, person
 from .words import count, safe, table
 
 __all__ = ["EXAMPLES", "SUMMARY", "configure", "run"]
@@ -79,6 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
         sub.add_argument(
             "--preset", metavar="NAME|PATH", default="restaurant", help="the feed (restaurant)"
         )
+        add_shard(sub)
     for sub in made:
         add_database(sub)
     return made
@@ -143,7 +145,7 @@ def _replay(options: argparse.Namespace) -> Outcome:
     states = ["open", "discarded"] if options.force else ["open"]
     config = {
         "preset": preset.toml,
-        "stream": options.stream or preset.name,
+        "stream": _stream(options),
         "selection": _selection(options, states),
         "run": {"task_id": "replay", "run_id": person(), "owner": person()},
     }
@@ -188,13 +190,14 @@ def _discard(options: argparse.Namespace) -> Outcome:
 
 
 def _stream(options: argparse.Namespace) -> str:
-    return options.stream or load_preset(options.preset).name
+    return Shard.parse(options.shard).stream(options.stream or load_preset(options.preset).name)
 
 
 def _selection(options: argparse.Namespace, states: list[str]) -> dict[str, Any]:
     if not 0 < options.limit <= _ALL:
         raise ConfigError("--limit is not a positive number")
     return {
+        "shard": Shard.parse(options.shard).index,
         "ids": getattr(options, "id", []),
         "reasons": options.reason,
         "event_types": options.type,

@@ -8,11 +8,12 @@ from dataclasses import asdict
 
 from sse_stream import _native
 from sse_stream.presets import load_preset
+from sse_stream.shards import Shard
 
 from . import Outcome
 from .database import add_database, database, database_flags
 from .findings import Finding, Place, source_findings, word
-from .surroundings import add_source, add_variable, look_at_source, look_at_variable
+from .surroundings import add_shard, add_source, add_variable, look_at_source, look_at_variable
 from .words import count
 
 __all__ = ["EXAMPLES", "FAILED", "SUMMARY", "configure", "run"]
@@ -37,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the feed: a shipped preset or the folder of your own (restaurant)",
     )
     parser.add_argument("--stream", metavar="NAME", help="by default the preset's")
+    add_shard(parser)
     group = parser.add_argument_group("tolerated")
     for name, default, text in (
         ("--max-dead-letters", 0, "open dead letters"),
@@ -56,12 +58,14 @@ def run(options: argparse.Namespace) -> Outcome:
     where = database(options)
     preset = load_preset(options.preset)
     stream = options.stream or preset.name
-    variable = look_at_variable(options, stream)
+    shard = Shard.parse(options.shard)
+    variable = look_at_variable(options, stream, shard)
     asked = {
         "preset": preset.toml,
         "migrations": [(each.version, each.name, each.sql) for each in preset.migrations],
-        "stream": stream,
-        "shard": 0,
+        "stream": shard.stream(stream),
+        "shard": shard.index,
+        "shares_tables": shard.of > 1,
         "mirror": variable.text,
         "max_dead_letters": options.max_dead_letters,
         "max_waiting_seconds": options.max_waiting_minutes * 60,
@@ -73,6 +77,7 @@ def run(options: argparse.Namespace) -> Outcome:
     row = examined["status"]
     place = Place(
         stream=stream,
+        shard=f" --shard {options.shard}" if shard.of else "",
         preset=options.preset,
         variable=variable.name,
         database=database_flags(options),
@@ -102,7 +107,8 @@ def run(options: argparse.Namespace) -> Outcome:
 
 def _lines(place: Place, findings: list[Finding], not_checked: list[str]) -> list[str]:
     verdict = count(len(findings), "finding") if findings else "nothing disagrees"
-    lines = [f"stream {place.stream}: {verdict} (looked at as {place.role})"]
+    part = place.shard.replace(" --", ", ")
+    lines = [f"stream {place.stream}{part}: {verdict} (looked at as {place.role})"]
     for each in findings:
         lines += [
             "",

@@ -24,7 +24,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """What the commands of a repair are about. ``database`` are options, with a space before."""
+    """What the commands of a repair are about.
+
+    ``database`` and ``shard`` are options, with a space before.
+    """
 
     stream: str
     preset: str
@@ -33,6 +36,7 @@ class Place:
     role: str
     source_url: str | None
     position: int
+    shard: str = ""
 
     def command(self, command: str) -> str:
         """Return a command of this package for the same database."""
@@ -41,7 +45,7 @@ class Place:
     def reset(self, to: object) -> str:
         """Return the command that moves the offset."""
         source = f" --source-url {self.source_url}" if to == "head" and self.source_url else ""
-        return self.command(f"reset --stream {self.stream} --to {to}{source}")
+        return self.command(f"reset --stream {self.stream}{self.shard} --to {to}{source}")
 
     def set_variable(self, value: object) -> str:
         """Return the command that sets the Variable."""
@@ -262,7 +266,7 @@ def _dead_letters_open(found: _Found, place: Place) -> _Words:
         f"{count(found['count'], 'dead letter')} open ({reasons})"
         + (f", {found['tolerated']} are tolerated" if found["tolerated"] else ""),
         "these events did not land; their bytes are kept",
-        place.command(f"dead-letters list --stream {place.stream}"),
+        place.command(f"dead-letters list --stream {place.stream}{place.shard}"),
     )
 
 

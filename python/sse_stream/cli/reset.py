@@ -9,12 +9,14 @@ from typing import Any
 
 from sse_stream import _native
 from sse_stream.errors import ConfigError, SSEStreamError
+from sse_stream.shards import Shard
 
 from . import Outcome
 from .database import add_database, database
 from .surroundings import (
     Source,
     Variable,
+    add_shard,
     add_source,
     add_variable,
     look_at_source,
@@ -45,6 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="the last offset that counts as read; the next run starts behind it",
     )
+    add_shard(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask for the stream's name")
     add_source(parser)
     add_variable(parser)
@@ -58,12 +61,13 @@ def run(options: argparse.Namespace) -> Outcome:
     """Show the move, ask, move."""
     where = database(options)
     source = look_at_source(options)
-    variable = look_at_variable(options, options.stream)
+    shard = Shard.parse(options.shard)
+    variable = look_at_variable(options, options.stream, shard)
     if options.set_variable and variable.unknown:
         raise ConfigError(f"--set-variable: {variable.unknown}; nothing was moved")
     asked: dict[str, Any] = {
-        "stream": options.stream,
-        "shard": 0,
+        "stream": shard.stream(options.stream),
+        "shard": shard.index,
         "to": _target(options.to, source),
         "head": source.head,
         "head_epoch": source.epoch,

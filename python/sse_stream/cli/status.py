@@ -9,6 +9,7 @@ from typing import Any
 from sse_stream import _native
 from sse_stream.errors import ConfigError
 from sse_stream.presets import load_preset
+from sse_stream.shards import Shard
 
 from . import Outcome
 from .database import add_database, database
@@ -46,8 +47,13 @@ def run(options: argparse.Namespace) -> Outcome:
     """Look at everything and change nothing."""
     where = database(options)
     wanted = load_preset(options.preset).name if options.preset else options.stream
-    status = _native.status(where, wanted)
-    streams = status["streams"]
+    status = _native.status(where)
+    # The parts of a stream, too, that several tasks share.
+    streams = status["streams"] = [
+        row
+        for row in status["streams"]
+        if wanted in (None, row["stream"], Shard.kept(row["stream"], row["shard"])[0])
+    ]
     if len({row["stream"] for row in streams}) > 1:
         for name in ("source_url", "source_conn", "health_url", "variable"):
             if getattr(options, name):
@@ -59,7 +65,8 @@ def run(options: argparse.Namespace) -> Outcome:
     source = look_at_source(options)
     lines = []
     for row in streams:
-        variable = look_at_variable(options, row["stream"])
+        name, shard = Shard.kept(row["stream"], row["shard"])
+        variable = look_at_variable(options, name, shard)
         row["lag"], why = lag(row, source)
         row["source"] = {
             "url": source.url,
@@ -95,10 +102,11 @@ def lag(row: Mapping[str, Any], source: Source) -> tuple[int | None, str]:
 
 
 def _stream_lines(row: Mapping[str, Any], lag_words: str, variable: Variable) -> list[str]:
-    shard = f", shard {row['shard']}" if row["shard"] else ""
+    name, part = Shard.kept(row["stream"], row["shard"])
+    shard = f", shard {part.index}/{part.of}" if part.of else ""
     held = f"held by database session {row['held_by']}" if row["held"] else "not running"
     return [
-        f"stream {row['stream']}{shard}",
+        f"stream {name}{shard}",
         *(
             f"  {name:<14}{text}"
             for name, text in (

@@ -18,11 +18,13 @@ from urllib.parse import urlsplit, urlunsplit
 from sse_stream.hooks import airflow_source
 from sse_stream.mirror import variable_name
 from sse_stream.probe import UnhealthyError, check_url, derive_health_url, fetch_health, safe_url
+from sse_stream.shards import Shard
 from sse_stream.tokens import authorized
 
 __all__ = [
     "Source",
     "Variable",
+    "add_shard",
     "add_source",
     "add_variable",
     "look_at_source",
@@ -77,6 +79,13 @@ def add_variable(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names one part of a stream."""
+    parser.add_argument(
+        "--shard", metavar="I/N", help="of a stream that several tasks share: one part, such as 0/2"
+    )
+
+
 def look_at_source(options: argparse.Namespace) -> Source:
     """Ask the source where it stands, if one is named.
 
@@ -113,9 +122,11 @@ def look_at_source(options: argparse.Namespace) -> Source:
     )
 
 
-def look_at_variable(options: argparse.Namespace, stream: str) -> Variable:
+def look_at_variable(
+    options: argparse.Namespace, stream: str, shard: Shard | None = None
+) -> Variable:
     """Read the Variable where an Airflow is set up; asking must not set one up."""
-    name = options.variable or variable_name(stream)
+    name = options.variable or (shard or Shard()).variable(variable_name(stream))
     if not (options.variable or options.conn_id or _airflow_is_set_up()):
         return Variable(name, unknown="no Airflow is set up here (AIRFLOW_HOME)")
     try:

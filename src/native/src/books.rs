@@ -84,6 +84,7 @@ struct DoctorSettings {
     migrations: Vec<(i32, String, String)>,
     stream: Option<String>,
     shard: i32,
+    shares_tables: bool,
     mirror: Option<String>,
     max_dead_letters: u64,
     max_waiting_seconds: u64,
@@ -103,6 +104,7 @@ pub(crate) fn doctor<'py>(
         preset: Preset::parse(&asked.preset).map_err(|error| errors::exception(&error))?,
         stream: asked.stream,
         shard: asked.shard,
+        shares_tables: asked.shares_tables,
         migrations: scripts(asked.migrations),
         mirror: asked.mirror,
         tolerance: Tolerance {

@@ -19,6 +19,8 @@ use crate::settings::{self, Identity};
 #[serde(deny_unknown_fields)]
 struct Chosen {
     #[serde(default)]
+    shard: i32,
+    #[serde(default)]
     ids: Vec<i64>,
     #[serde(default)]
     reasons: Vec<String>,
@@ -34,7 +36,7 @@ struct Chosen {
 
 impl From<Chosen> for Selection {
     fn from(chosen: Chosen) -> Self {
-        let Chosen { ids, reasons, event_types, states, since, before, limit } = chosen;
+        let Chosen { shard: _, ids, reasons, event_types, states, since, before, limit } = chosen;
         Self { ids, reasons, event_types, states, since, before, limit }
     }
 }
@@ -48,9 +50,11 @@ pub(crate) fn list_dead_letters<'py>(
     selection: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
     let database = settings::database(database)?;
-    let selection: Selection = parse::<Chosen>(selection)?.into();
+    let chosen: Chosen = parse(selection)?;
+    let shard = chosen.shard;
+    let selection = Selection::from(chosen);
     let found = door::call(py, &alone(), move |_| async move {
-        ingest::list_dead_letters(&database, &stream, 0, &selection).await
+        ingest::list_dead_letters(&database, &stream, shard, &selection).await
     })?;
     python(py, &found)
 }
@@ -114,7 +118,7 @@ pub(crate) fn replay_dead_letters<'py>(
     let asked = Replay {
         preset: Preset::parse(&asked.preset).map_err(|error| errors::exception(&error))?,
         stream: asked.stream,
-        shard: 0,
+        shard: asked.selection.shard,
         selection: asked.selection.into(),
         run: RunIdentity::from(asked.run),
     };

@@ -38,6 +38,7 @@ fn examination(mirror: Option<&str>) -> Examination {
         preset: Preset::parse(PRESET).unwrap(),
         stream: None,
         shard: 0,
+        shares_tables: false,
         migrations: vec![Migration { version: 1, name: "shop".into(), sql: SCHEMA.into() }],
         mirror: mirror.map(str::to_owned),
         tolerance: Tolerance { dead_letters: 0, waiting_seconds: 3600, silence_seconds: 900 },
@@ -204,6 +205,16 @@ async fn what_the_mirror_would_do_is_told_before_it_does_it() {
         let expected = json!({"code": "mirror_counted", "mirror": mirror});
         assert_eq!(findings(&db, &asked).await, [expected]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_other_parts_tell_nothing_of_this_one() {
+    let (db, _) = read(5).await;
+    db.run("update sse_stream.offsets set position = 2").await;
+    let mut asked = examination(None);
+    assert_eq!(findings(&db, &asked).await.len(), 1);
+    asked.shares_tables = true;
+    assert!(findings(&db, &asked).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
