@@ -91,9 +91,10 @@ def main() -> int:
     for airflow in asked.airflow or sorted(AIRFLOWS):
         wanted = [each for each in AIRFLOWS[airflow][1] if each in (asked.python or found)]
         there = [each for each in wanted if each in found]
-        if not there:
+        # A Python that was asked for by name is missed by name.
+        for python in [each for each in wanted if each not in found] or ["-"] * (not there):
             failed = True
-            table.append((airflow, "-", "failed: no interpreter for it was found"))
+            table.append((airflow, python, "failed: no interpreter for it was found"))
         for python in there:
             passed, line = run(airflow, python, found[python], asked.wheel.resolve())
             failed |= not passed

@@ -75,7 +75,7 @@ def test_from_inspect_to_typed_tables(
     types = {each["name"]: each["type"] for each in found["columns"]["order.placed"]}
     assert types == {
         "order_id": "bigint",
-        "order_total": "text",
+        "order_total": "numeric",
         "order_lines": "jsonb",
         "placed_at": "timestamptz",
         "ip": "inet",
@@ -90,9 +90,12 @@ def test_from_inspect_to_typed_tables(
     assert f"{COUNT} lands" in refused.out
     assert 'event x (sensor): dead letter, wrong_type: column "value"' in refused.out
 
-    land = ("run", feed.url, "--preset", folder, "--idle", "0.5", "--json")
-    report = cli(*land).json
-    assert (report["events_processed"], report["dead_letters"]) == (COUNT, 0)
+    land = ("run", feed.url, "--preset", folder, "--json")
+    part = cli(*land, "--until", "25").json
+    assert (part["events_processed"], part["stop_reason"]) == (25, "until")
+    report = cli(*land, "--drain").json
+    assert (report["events_processed"], report["stop_reason"]) == (COUNT - 25, "caught_up")
+    assert part["dead_letters"] == report["dead_letters"] == 0
     tables = {
         "mine.user_created",
         "mine.order_placed",
@@ -100,11 +103,12 @@ def test_from_inspect_to_typed_tables(
         "mine.sensor",
         "mine.note",
     }
-    assert report["rows"] == dict.fromkeys(tables, COUNT // 5)
+    rows = {table: part["rows"][table] + report["rows"][table] for table in tables}
+    assert rows == dict.fromkeys(tables, COUNT // 5)
     for number in range(COUNT):
         event_id, kind, data = document(number)
         assert row(database, f"mine.{kind.replace('.', '_')}", event_id) == data_of(kind, data)
-    assert cli(*land).json["events_processed"] == 0
+    assert cli(*land, "--idle", "0.5").json["events_processed"] == 0
     assert cli("status", "--stream", "mine", "--json").json["streams"][0]["dead_letters"] == 0
 
 
@@ -131,7 +135,7 @@ def data_of(kind: str, data: dict[str, Any]) -> dict[str, Any]:
         millis = data["placedAt"] - 1_767_225_600_000
         return {
             "order_id": data["order"]["id"],
-            "order_total": data["order"]["total"],
+            "order_total": float(data["order"]["total"]),
             "order_lines": data["order"]["lines"],
             "placed_at": f"2026-01-01T00:00:00.{millis:03d}".rstrip("0").rstrip(".") + "+00:00",
             "ip": data["ip"],

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sse_stream import _native
+from sse_stream.bounds import until_settings
 from sse_stream.errors import ConfigError, SSEStreamError
 from sse_stream.presets import load_preset, raw_preset
 from sse_stream.probe import safe_url
@@ -31,7 +32,7 @@ __all__ = ["EXAMPLES", "SUMMARY", "TRY_AGAIN", "configure", "run"]
 SUMMARY = "land a feed in PostgreSQL without Airflow, exactly once, until stopped"
 EXAMPLES = """\
   sse-stream run https://example.org/stream --table raw.my_feed --auto-create
-  sse-stream run https://example.org/stream --preset path/to/folder --events 1000
+  sse-stream run https://example.org/stream --preset path/to/folder --drain
   DATABASE_URL=postgresql://me@db/feeds sse-stream run /stream --source-conn my_feed --preset mine
 
 SIGINT and SIGTERM end the run at a committed offset; the next run goes on behind it.
@@ -63,6 +64,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ends.add_argument("--events", type=_count, metavar="N", help="after exactly so many events")
     ends.add_argument("--seconds", type=_positive, metavar="S", help="after so long")
     ends.add_argument("--idle", type=_positive, metavar="S", help="after so long without an event")
+    ends.add_argument("--drain", action="store_true", help="when the source has told all it has")
+    ends.add_argument(
+        "--until", metavar="OFFSET|TIME", help="behind this offset, or before the first event of this time"
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--writers", type=_count, default=1, metavar="N", help="database sessions (1)")
     how.add_argument(
@@ -121,6 +126,8 @@ def _config(options: argparse.Namespace) -> dict[str, Any]:
         "max_events": options.events,
         "timeout_seconds": options.seconds,
         "idle_timeout_seconds": options.idle,
+        "drain": options.drain,
+        **until_settings(options.until),
         "writers": options.writers,
         "unknown_events": options.unknown_events,
         "on_bad_event": options.on_bad_event,
