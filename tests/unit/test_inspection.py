@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sse_stream import ConfigError
+from sse_stream import ConfigError, SourceError
 from sse_stream.inspection.columns import Column, find_columns, sql_name
 from sse_stream.inspection.identity import (
     Identity,
@@ -84,6 +84,33 @@ def test_types_are_those_that_hold_all_values(name: str, values: list[Any], expe
     assert found[:2] == expected
 
 
+@pytest.mark.parametrize(
+    ("usual", "odd", "expected"),
+    [
+        (5, "heavy", ("bigint", None, True)),
+        (1.5, {"n": 5}, ("numeric", None, True)),
+        ("2026-01-01T00:00:00Z", "yesterday", ("timestamptz", None, True)),
+        ("9.90", "n/a", ("numeric", None, True)),
+        ("a", 7, ("text", None, True)),
+    ],
+)
+def test_one_value_in_twenty_may_be_a_mistake(usual: Any, odd: Any, expected: Any) -> None:
+    many = [{"a": {"x": usual}} for _ in range(19)]
+    found = find_columns([json.dumps(each) for each in [*many, {"a": {"x": odd}}]])
+    (column,) = found
+    assert (column.sql_type, column.form, column.always) == expected
+    assert (column.pointer, column.misfits) == ("/a/x", 1)
+    # Of fewer nobody can tell which one is the mistake; of more it is none.
+    for documents in ([*many[:18], {"a": {"x": odd}}], [*many, *[{"a": {"x": odd}}] * 2]):
+        (column,) = find_columns([json.dumps(each) for each in documents])
+        assert (column.sql_type in ("jsonb", "text"), column.misfits) == (True, 0)
+
+
+def test_an_object_that_is_a_text_once_is_still_an_object() -> None:
+    assert columns(*[{"a": {"x": 1}}] * 19, {"a": "gone"}) == {"a_x": ("bigint", None, False)}
+    assert columns(*[{"a": {"x": 1}}] * 18, {"a": "gone"}) == {"a": ("jsonb", None, True)}
+
+
 def test_an_object_with_ever_other_members_is_one_column() -> None:
     assert columns(*({"by": {f"k{n}": 1}} for n in range(40))) == {"by": ("jsonb", None, True)}
     deep: Any = 1
@@ -99,6 +126,9 @@ def test_data_that_is_no_object_is_one_column_unless_it_is_rare() -> None:
     some = [*events(*"123456789", data='{"n": 1}'), *events("10", data="[DONE]")]
     assert find_control(some) == ([], ["[DONE]"])
     assert find_control(events("1", "2", data="x")) == ([], [])
+    # Data that broke off is a mistake, and no word.
+    broken = [*events(*"123456789", data='{"n": 1}'), *events("10", data='{"n": 1')]
+    assert find_control(broken) == ([], [])
     assert find_control([*events("1", kind="ping"), *events("2")]) == (["ping"], [])
 
 
@@ -149,6 +179,17 @@ def test_resuming_is_tried_once(again: list[str], expected: str | None) -> None:
     sample = Sample(events=events("a", "b", "c", "d"))
     assert try_resume(sample, Identity("text"), ask)[0] == expected
     assert asked == ["a"]
+
+
+@pytest.mark.parametrize(("status", "expected"), [(410, "window"), (400, None)])
+def test_a_source_that_refuses_an_early_id_is_told_of(status: int, expected: str | None) -> None:
+    def ask(after: str) -> Sample:
+        raise SourceError(f"http://feed.test/stream answers {status}")
+
+    sample = Sample(events=events("a", "b", "c"))
+    resume, why = try_resume(sample, Identity("text"), ask)
+    assert resume == expected
+    assert f"answers {status}" in why
 
 
 def test_signs_of_life_are_comments_and_pings() -> None:

@@ -20,10 +20,12 @@ from sse_stream.inspection.sample import Sample, take_sample
 from sse_stream.inspection.starter import (
     Starter,
     make_starter,
+    misfit_words,
     stream_name,
     write_starter,
 )
 from sse_stream.probe import UnhealthyError, safe_url
+from sse_stream.tokens import authorized
 
 from . import Outcome
 from .source import add_source, source
@@ -62,11 +64,10 @@ def run(options: argparse.Namespace) -> Outcome:
     """Look, and ask once more behind an early id."""
     settings = source(options)
     url = settings["url"]
-    tls = {
-        name: settings[name]
-        for name in ("ca_file", "client_cert", "client_key")
-        if name in settings
-    }
+    try:
+        headers = authorized(settings["headers"], settings)
+    except UnhealthyError as error:
+        raise SourceError(str(error)) from None
 
     def ask(events: int, seconds: float, after: str | None = None) -> Sample:
         try:
@@ -74,8 +75,8 @@ def run(options: argparse.Namespace) -> Outcome:
                 url,
                 max_events=events,
                 seconds=seconds,
-                headers=settings["headers"],
-                tls=tls,
+                headers=headers,
+                tls=settings,
                 last_event_id=after,
             )
         except UnhealthyError as error:
@@ -115,7 +116,13 @@ def run(options: argparse.Namespace) -> Outcome:
     starter = make_starter(name, data, identity, place, resume=resume, control=control)
     found["columns"] = {
         kind: [
-            {"name": each.name, "source": each.source, "type": each.sql_type, "always": each.always}
+            {
+                "name": each.name,
+                "source": each.source,
+                "type": each.sql_type,
+                "always": each.always,
+                "misfits": each.misfits,
+            }
             for each in columns
         ]
         for kind, columns in starter.columns.items()
@@ -166,7 +173,8 @@ def _columns(starter: Starter) -> list[str]:
                 f"  {each.name}",
                 each.sql_type,
                 "always" if each.always else "sometimes",
-                f"{each.pointer} as {each.form}" if each.form else each.pointer,
+                (f"{each.pointer} as {each.form}" if each.form else each.pointer)
+                + misfit_words(each),
             )
             for each in columns
         ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,9 @@ _MOST_COLUMNS = 200
 _MOST_CHANGING = 30
 # Of data that is an object now and then, the rest are greetings and ends, not data.
 _MOSTLY = 0.8
+# Of many values one in twenty may be a mistake of the source, which will be a dead letter; of few
+# each counts.
+_NEARLY_ALL, _MANY = 0.95, 20
 _NAME_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -36,7 +40,7 @@ _NAME_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 class Column:
     """A column: its name, the pointer to its value, its type and what ``as`` the value has.
 
-    ``always`` says that every event had it, not null.
+    ``always`` says that every event had it, not null; ``misfits`` values seen do not fit the type.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Column:
     sql_type: str
     form: str | None = None
     always: bool = False
+    misfits: int = 0
 
     @property
     def source(self) -> str | dict[str, str]:
@@ -79,9 +84,9 @@ def find_columns(texts: Sequence[str], taken: Iterable[str] = ()) -> list[Column
         if len(columns) == _MOST_COLUMNS:
             break
         name = _free(sql_name(pointer), names)
-        sql_type, form = _type(pointer, place.values)
+        sql_type, form, misfits = _find_type(pointer, place.values)
         always = place.times == count and all(value is not None for value in place.values)
-        columns.append(Column(name, pointer, sql_type, form, always))
+        columns.append(Column(name, pointer, sql_type, form, always, misfits))
     return columns
 
 
@@ -114,10 +119,11 @@ def _leaves(place: _Place, pointer: str, count: int) -> Iterable[tuple[str, _Pla
         at = f"{pointer}/{token}"
         # Sometimes an object and sometimes not: null is no other thing, anything else is.
         other = [value for value in member.values if value is not None and value != {}]
-        if member.members and not other and not _is_map(member):
+        objects = member.times - len(member.values)
+        if member.members and _are_few(len(other), objects + len(other)) and not _is_map(member):
             yield from _leaves(member, at, count)
         elif member.members:
-            yield at, _Place([{}, *member.values], member.times)
+            yield at, _Place([*[{}] * objects, *member.values], member.times)
         else:
             yield at, member
 
@@ -129,23 +135,45 @@ def _is_map(place: _Place) -> bool:
     return seen < len(place.members) * place.times / 2
 
 
+def _are_few(others: int, of: int) -> bool:
+    return others == 0 or (of >= _MANY and others <= of * (1 - _NEARLY_ALL))
+
+
+def _find_type(pointer: str, values: list[Any]) -> tuple[str, str | None, int]:
+    """Return type and form of a column, and how many of the values do not fit."""
+    there = [value for value in values if value is not None]
+    kinds = Counter(_wide_kind(value) for value in there)
+    if len(kinds) > 1:
+        usual, times = kinds.most_common(1)[0]
+        if usual is not object and _are_few(len(there) - times, len(there)):
+            usual_values = [value for value in there if _wide_kind(value) is usual]
+            sql_type, form, misfits = _find_type(pointer, usual_values)
+            return sql_type, form, misfits + len(there) - times
+    if set(kinds) == {str}:
+        sql_type, misfits = _text_type(sql_name(pointer), there)
+        return sql_type, None, misfits
+    return *_type(pointer, there), 0
+
+
+def _wide_kind(value: Any) -> type:
+    kind = _kind(value)
+    return float if kind is int else kind
+
+
 def _type(pointer: str, values: list[Any]) -> tuple[str, str | None]:
-    kinds = {_kind(value) for value in values if value is not None}
+    kinds = {_kind(value) for value in values}
     name = sql_name(pointer)
     if kinds == {bool}:
         return "boolean", None
     if kinds and kinds <= {int, float}:
-        numbers = [value for value in values if value is not None]
         if _TIME_NAMES.search(name):
             for form, low, high in _EPOCHS:
-                if all(low <= number < high for number in numbers):
+                if all(low <= number < high for number in values):
                     return "timestamptz", form
         if kinds == {int}:
-            fits = all(-(2**63) <= number < 2**63 for number in numbers)
+            fits = all(-(2**63) <= number < 2**63 for number in values)
             return "bigint" if fits else "numeric", None
         return "numeric", None
-    if kinds == {str}:
-        return _text_type(name, [value for value in values if value is not None]), None
     # Nothing but null was seen, or more than one kind: any JSON fits.
     return "jsonb", None
 
@@ -154,19 +182,22 @@ def _kind(value: Any) -> type:
     return type(value) if isinstance(value, (bool, int, float, str)) else object
 
 
-def _text_type(name: str, texts: list[str]) -> str:
-    for pattern, sql_type in (
-        (_UUID, "uuid"),
-        (_TIME, "timestamptz"),
-        (_LOCAL, "timestamp"),
-        (_DATE, "date"),
-    ):
-        if all(pattern.match(text) for text in texts):
-            return sql_type
-    if _IP_NAMES.search(name) and all(_is_address(text) for text in texts):
-        return "inet"
-    fractions = any("." in text for text in texts) and not _VERSION_NAMES.search(name)
-    return "numeric" if fractions and all(_DECIMAL.match(text) for text in texts) else "text"
+def _text_type(name: str, texts: list[str]) -> tuple[str, int]:
+    """Return a type, and how many of the texts it does not take."""
+    for sql_type, holds in _TEXT_TYPES:
+        if sql_type == "inet" and not _IP_NAMES.search(name):
+            continue
+        if sql_type == "numeric" and not _has_fractions(name, texts):
+            continue
+        others = sum(not holds(text) for text in texts)
+        if _are_few(others, len(texts)):
+            return sql_type, others
+    return "text", 0
+
+
+def _has_fractions(name: str, texts: list[str]) -> bool:
+    decimals = (text for text in texts if _DECIMAL.match(text))
+    return not _VERSION_NAMES.search(name) and any("." in text for text in decimals)
 
 
 def _is_address(text: str) -> bool:
@@ -174,6 +205,16 @@ def _is_address(text: str) -> bool:
     return bool(_IPV4.match(text)) and all(
         int(part) < 256 and str(int(part)) == part for part in parts
     )
+
+
+_TEXT_TYPES: tuple[tuple[str, Callable[[str], object]], ...] = (
+    ("uuid", _UUID.match),
+    ("timestamptz", _TIME.match),
+    ("timestamp", _LOCAL.match),
+    ("date", _DATE.match),
+    ("inet", _is_address),
+    ("numeric", _DECIMAL.match),
+)
 
 
 def sql_name(text: str) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from sse_stream.errors import SourceError
+
 from .columns import parsed
 from .sample import Event, Sample
 
@@ -31,6 +33,8 @@ _INTEGER = re.compile(r"^\d{1,18}$")
 _ENOUGH_FOR_DENSE = 3
 _MOSTLY_OBJECTS = 0.8
 _MOST_SAID = 3
+# What is said in place of data is a word, such as [DONE]; longer it is data that broke off.
+_LONGEST_SAID = 40
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,10 @@ def find_control(events: Sequence[Event]) -> tuple[list[str], list[str]]:
     """Return types that are signs of life, and texts that are said in place of data."""
     types = sorted({event.type for event in events if event.type.lower() in _SIGNS_OF_LIFE})
     objects = sum(isinstance(parsed(event.data), dict) for event in events)
-    texts = {event.data.strip() for event in events if parsed(event.data) is None}
-    is_said = objects >= _MOSTLY_OBJECTS * len(events) and len(texts) <= _MOST_SAID
-    return types, sorted(texts - {""}) if is_said else []
+    texts = {event.data.strip() for event in events if parsed(event.data) is None} - {"", "null"}
+    said = {text for text in texts if len(text) <= _LONGEST_SAID and not text.startswith("{")}
+    is_said = objects >= _MOSTLY_OBJECTS * len(events) and len(said) <= _MOST_SAID
+    return types, sorted(said) if is_said else []
 
 
 def heartbeat_seconds(sample: Sample) -> float | None:
@@ -130,7 +135,7 @@ def try_resume(
 ) -> tuple[str | None, str]:
     """Ask once for what follows an early id: the resume class (None: not known) and why.
 
-    ``ask`` takes a new sample behind an id.
+    ``ask`` takes a new sample behind an id, or raises a SourceError.
     """
     ids = [event.id for event in sample.events if event.id is not None]
     if identity.kind == "none":
@@ -140,7 +145,12 @@ def try_resume(
     if len(ids) < 3:
         return None, "too few events with an id to try it"
     asked, follows = ids[0], ids[1]
-    again = ask(asked)
+    try:
+        again = ask(asked)
+    except SourceError as error:
+        # Somebody who remembers no further than this.
+        gone = str(error).endswith("answers 410")
+        return "window" if gone else None, f"asked behind {asked!r}, it refused: {error}"
     first = next((event.id for event in again.events if event.id is not None), None)
     if first is None:
         return None, "asked again behind an early id, it sent nothing in time"

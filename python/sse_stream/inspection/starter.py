@@ -16,7 +16,7 @@ from .columns import Column, find_columns, sql_name
 from .identity import Identity, event_type
 from .sample import Event
 
-__all__ = ["Starter", "make_starter", "stream_name", "write_starter"]
+__all__ = ["Starter", "make_starter", "misfit_words", "stream_name", "write_starter"]
 
 _GENERIC = {"stream", "events", "sse", "subscribe", "v1", "v2", "api"}
 
@@ -148,4 +148,9 @@ def _plan(name: str, sql_type: str, required: bool, note: str = "") -> dict[str,
 
 def _note(column: Column, count: int) -> str:
     often = f"in all {count} events seen" if column.always else "not in every event, or null"
-    return f"{column.pointer}, {often}"
+    return f"{column.pointer}, {often}{misfit_words(column)}"
+
+
+def misfit_words(column: Column) -> str:
+    """Return how many of the values seen the column does not take, empty for none."""
+    return f"; {column.misfits} seen would not fit" if column.misfits else ""
