@@ -51,6 +51,10 @@ class Shard:
         """
         return f"{stream}/{self.of}" if self.of else stream
 
+    def words(self, stream: str) -> str:
+        """Return the same for people."""
+        return f"{stream}, shard {self.index}/{self.of}" if self.of else stream
+
     def variable(self, variable: str) -> str:
         """Return the Variable that mirrors this part's offset."""
         return f"{variable}_{self.index}_of_{self.of}" if self.of else variable

@@ -99,7 +99,7 @@ def _list(options: argparse.Namespace) -> Outcome:
     )
     what = "" if options.state == "all" else f"{options.state} "
     if not found["groups"]:
-        return Outcome(found, [f"stream {_stream(options)} has no {what}dead letters"])
+        return Outcome(found, [f"stream {_words(options)} has no {what}dead letters"])
     groups = [["count", "reason", "state", "first", "last", "types", "example"]]
     for each in found["groups"]:
         types = ", ".join(sorted(str(name) for name in each["types"] if name is not None))
@@ -189,8 +189,16 @@ def _discard(options: argparse.Namespace) -> Outcome:
     return Outcome({"discarded": sorted(gone), "not_open": left}, lines, 1 if left else 0)
 
 
+def _name(options: argparse.Namespace) -> str:
+    return options.stream or load_preset(options.preset).name
+
+
 def _stream(options: argparse.Namespace) -> str:
-    return Shard.parse(options.shard).stream(options.stream or load_preset(options.preset).name)
+    return Shard.parse(options.shard).stream(_name(options))
+
+
+def _words(options: argparse.Namespace) -> str:
+    return Shard.parse(options.shard).words(_name(options))
 
 
 def _selection(options: argparse.Namespace, states: list[str]) -> dict[str, Any]:

@@ -102,13 +102,14 @@ def run(options: argparse.Namespace) -> Outcome:
             {**details, **asdict(each)} for details, each in zip(found, worded, strict=True)
         ],
     }
-    return Outcome(result, _lines(place, worded, not_checked), 1 if worded else 0)
+    return Outcome(result, _lines(place, shard, worded, not_checked), 1 if worded else 0)
 
 
-def _lines(place: Place, findings: list[Finding], not_checked: list[str]) -> list[str]:
+def _lines(
+    place: Place, shard: Shard, findings: list[Finding], not_checked: list[str]
+) -> list[str]:
     verdict = count(len(findings), "finding") if findings else "nothing disagrees"
-    part = place.shard.replace(" --", ", ")
-    lines = [f"stream {place.stream}{part}: {verdict} (looked at as {place.role})"]
+    lines = [f"stream {shard.words(place.stream)}: {verdict} (looked at as {place.role})"]
     for each in findings:
         lines += [
             "",

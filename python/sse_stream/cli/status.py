@@ -103,10 +103,9 @@ def lag(row: Mapping[str, Any], source: Source) -> tuple[int | None, str]:
 
 def _stream_lines(row: Mapping[str, Any], lag_words: str, variable: Variable) -> list[str]:
     name, part = Shard.kept(row["stream"], row["shard"])
-    shard = f", shard {part.index}/{part.of}" if part.of else ""
     held = f"held by database session {row['held_by']}" if row["held"] else "not running"
     return [
-        f"stream {name}{shard}",
+        f"stream {part.words(name)}",
         *(
             f"  {name:<14}{text}"
             for name, text in (
