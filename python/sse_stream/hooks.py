@@ -160,10 +160,20 @@ def _address(where: str, conn: Any) -> str:
     if "://" not in host:
         kinds = (conn.schema, conn.conn_type)
         scheme = next((kind for kind in kinds if kind in _WEB_SCHEMES), "http")
-        host = f"{scheme}://{host}{f':{conn.port}' if conn.port else ''}"
+        host = f"{scheme}://{host}"
+    if conn.port and not _has_port(host):
+        address, slash, path = host.partition("://")[2].partition("/")
+        host = f"{host.partition('://')[0]}://{address}:{conn.port}{slash}{path}"
     if "@" in host:
         raise ConfigError(f"the host of {where} holds credentials; use login and password")
     return host.rstrip("/")
+
+
+def _has_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port is not None
+    except ValueError:
+        return True  # a wrong one, which is said where the address is checked
 
 
 def _proxy(where: str, proxy: Any) -> str:

@@ -116,7 +116,7 @@ class DeadLetterReplayOperator(BaseOperator):
         if done["unsettled"] and _truth(self.fail_if_left):
             raise AirflowFailException(
                 f"{done['unsettled']} dead letters are still dead; see the reasons above and "
-                "python -m sse_stream dead-letters list"
+                f"python -m sse_stream dead-letters list --preset {self.preset}"
             )
         return done
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from feed_server import Answer, serve
 from own_feed import COUNT, Feed, block, document
 from psycopg2 import sql
 from schema_database import Database, server_url, with_database
@@ -185,6 +186,18 @@ def until(check: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def test_raw_landing_without_ids_promises_no_more_than_it_can(database: Database, cli: Cli) -> None:
+    with serve(lambda _: Answer(["data: 1\n\n", "data: 2\n\n"], stays=True)) as feed:
+        land = ("run", feed.url, "--table", "raw.bare", "--auto-create", "--idle", "0.3", "--json")
+        first, second = cli(*land).json, cli(*land).json
+    assert [each["events_processed"] for each in (first, second)] == [2, 2]
+    assert first["resume_class"] == second["resume_class"] == "none"
+    assert "is lost" in second["guarantee"]
+    # What was sent between the two runs nobody knows; the books say so.
+    gaps = "select noticed_by, first_missed, last_missed from sse_stream.gaps"
+    assert database.run(gaps) == [("reconnect", 3, 3)]
+
+
 def test_an_operator_lands_a_feed_in_fifteen_lines(feed: Feed, database: Database) -> None:
     database.run("create schema mine")
     database.run(
@@ -231,6 +244,8 @@ def test_secrets_and_contradictions_on_the_command_line_are_refused(
             "PGPASSWORD",
         ),
         ([feed.url], "--preset"),
+        ([feed.url, "--table", "raw.x", "--conn-id", "nobody"], "no connection 'nobody'"),
+        (["/s", "--table", "raw.x", "--source-conn", "nobody"], "no connection 'nobody'"),
         ([feed.url, "--preset", "restaurant", "--auto-create"], "--table"),
         ([feed.url, "--table", "raw.x", "--dsn-file", str(tmp_path / "none")], "cannot be read"),
     ):

@@ -175,6 +175,24 @@ def test_the_address_of_a_source(
     assert airflow_source("feed", "/s") == {"url": url, "headers": {}}
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "address"),
+    [
+        ("http://h", 8443, "http://h:8443/s"),
+        ("https://h/base/", 8443, "https://h:8443/base/s"),
+        ("http://h:80", 8443, "http://h:80/s"),
+        ("http://[::1]", 8443, "http://[::1]:8443/s"),
+        ("h", 8443, "http://h:8443/s"),
+        ("http://h", None, "http://h/s"),
+    ],
+)
+def test_the_port_of_a_connection_counts_unless_its_host_has_one(
+    monkeypatch: pytest.MonkeyPatch, host: str, port: int | None, address: str
+) -> None:
+    _source(monkeypatch, host=host, port=port)
+    assert airflow_source("feed", "/s")["url"] == address
+
+
 def test_a_password_alone_is_a_bearer_token(monkeypatch: pytest.MonkeyPatch) -> None:
     _source(monkeypatch, host="h", password="s3cret")
     assert airflow_source("feed", "/s")["headers"] == {"Authorization": "Bearer s3cret"}

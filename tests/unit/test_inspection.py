@@ -12,6 +12,7 @@ from sse_stream import ConfigError, SourceError
 from sse_stream.inspection.columns import Column, find_columns, sql_name
 from sse_stream.inspection.identity import (
     Identity,
+    event_type,
     find_control,
     find_identity,
     find_type_place,
@@ -72,6 +73,9 @@ def test_objects_become_columns_and_arrays_stay_whole() -> None:
         ("client_ip", ["10.0.0.1"], ("inet", None)),
         ("version", ["10.0.0.1"], ("text", None)),
         ("client_ip", ["10.0.0.256"], ("text", None)),
+        ("ip", ["10.0.0.1", "::1"], ("inet", None)),
+        ("eta_ms", [1767225600123], ("timestamptz", "epoch_ms")),
+        ("took_ms", [1767], ("bigint", None)),
         ("x", ["9.90", "-0.5", "12"], ("numeric", None)),
         ("x", ["9.90", "12", "n/a"], ("text", None)),
         ("x", ["9.90", "09.90"], ("text", None)),
@@ -148,6 +152,8 @@ def test_ids_are_told_by_their_growth_and_place() -> None:
     inside = [Event(None, "message", json.dumps({"id": f"k{n}"}), n) for n in range(3)]
     assert find_identity(inside) == Identity("text", "/id", False, "k2")
     assert find_identity([*inside, inside[0]]).kind == "none"
+    deeper = [Event(None, "message", json.dumps({"meta": {"uuid": f"k{n}"}}), n) for n in range(3)]
+    assert find_identity(deeper).place == "/meta/uuid"
 
 
 def test_the_type_stands_in_the_field_or_in_a_member_with_few_values() -> None:
@@ -157,14 +163,20 @@ def test_the_type_stands_in_the_field_or_in_a_member_with_few_values() -> None:
     assert find_type_place([*kinds, Event("7", "message", "{}", 0)]) == "sse"
     every = [Event("1", "message", json.dumps({"type": str(n)}), 0) for n in range(9)]
     assert find_type_place(every) == "sse"
+    inside = [
+        Event("1", "message", json.dumps({"header": {"kind": "ab"[n % 2]}}), 0) for n in range(6)
+    ]
+    assert find_type_place(inside) == "/header/kind"
+    assert event_type(inside[1], "/header/kind") == "b"
 
 
 @pytest.mark.parametrize(
     ("again", "expected"),
     [
+        (["c", "d"], "replayable"),
         (["b", "c"], "replayable"),
-        (["a", "b"], "replayable"),
-        (["c", "d"], "window"),
+        (["a", "b"], None),
+        (["d"], "window"),
         (["x"], "none"),
         ([], None),
     ],
@@ -178,7 +190,7 @@ def test_resuming_is_tried_once(again: list[str], expected: str | None) -> None:
 
     sample = Sample(events=events("a", "b", "c", "d"))
     assert try_resume(sample, Identity("text"), ask)[0] == expected
-    assert asked == ["a"]
+    assert asked == ["b"]
 
 
 @pytest.mark.parametrize(("status", "expected"), [(410, "window"), (400, None)])
@@ -206,11 +218,22 @@ def test_a_starter_is_written_once_and_quotes_what_it_must(tmp_path: Path) -> No
     assert [route.table for route in starter.stream.routes] == ["shop.order", "shop.order_2"]
     assert 'create table shop."order" (' in starter.sql
     assert '    "user" text,  -- /user, in all 3 events seen' in starter.sql
+    assert starter.stream.time is None
     folder = tmp_path / "new" / "feed"
     write_starter(folder, starter, "about")
     assert 'ids = "text"' in (folder / "preset.toml").read_text()
     with pytest.raises(ConfigError, match="not empty"):
         write_starter(folder, starter, "about")
+
+
+def test_the_time_of_events_is_where_all_of_them_have_one() -> None:
+    texts = ('{"meta": {"at": "2026-01-01T00:00:00Z"}}', '{"meta": {"at": "2026-01-01T00:00:01Z"}, "n": 1}')
+    data = [Event(f"e{n}", kind, text, 0) for n, (kind, text) in enumerate(zip("ab", texts, strict=True))]
+    starter = make_starter("shop", data, Identity("text"), "sse", resume=None)
+    assert starter.stream.time == "/meta/at"
+    assert 'time = "/meta/at"' in starter.stream.toml
+    one_without = [*data, Event("e9", "c", '{"n": 1}', 0)]
+    assert make_starter("shop", one_without, Identity("text"), "sse", resume=None).stream.time is None
 
 
 def test_a_stream_is_named_after_its_address() -> None:

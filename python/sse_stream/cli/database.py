@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from sse_stream.errors import ConfigError
 from sse_stream.hooks import airflow_database, environment_database, url_database
 
+from .connections import from_airflow
 from .source import secret
 
 __all__ = ["add_database", "database", "database_flags"]
@@ -52,7 +53,7 @@ def database_flags(options: argparse.Namespace) -> str:
 
 def _settings(options: argparse.Namespace) -> dict[str, str]:
     if options.conn_id:
-        return airflow_database(options.conn_id)
+        return from_airflow(options.conn_id, lambda: airflow_database(options.conn_id))
     if options.dsn_file:
         url = secret(options.dsn_file, "the database's URL")
         return url_database(url, where="--dsn-file", password=os.environ.get("PGPASSWORD"))

@@ -147,7 +147,7 @@ def _replay(options: argparse.Namespace) -> Outcome:
         "preset": preset.toml,
         "stream": _stream(options),
         "selection": _selection(options, states),
-        "run": {"task_id": "replay", "run_id": person(), "owner": person()},
+        "run": {"task_id": "replay", "map_index": -1, "run_id": person(), "owner": person()},
     }
     done = _native.replay_dead_letters(database(options), json.dumps(config))
     missing = max(len(set(options.id)) - done["letters"], 0)

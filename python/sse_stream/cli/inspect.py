@@ -80,7 +80,9 @@ def run(options: argparse.Namespace) -> Outcome:
                 last_event_id=after,
             )
         except UnhealthyError as error:
-            raise SourceError(str(error)) from None
+            refused = str(error).endswith(("answers 401", "answers 403"))
+            hint = "; give credentials by --source-conn or --bearer-file" if refused else ""
+            raise SourceError(f"{error}{hint}") from None
 
     sample = ask(max(1, options.events), max(0.1, options.seconds))
     control = find_control(sample.events)

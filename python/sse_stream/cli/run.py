@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> Outcome:
             return Outcome({"error": str(error)}, [f"failed for now: {error}"], TRY_AGAIN)
         raise
     line.end()
-    return Outcome(report, _summary(report))
+    return Outcome(report, _summary(report, config["stream"]))
 
 
 def _config(options: argparse.Namespace) -> dict[str, Any]:
@@ -136,6 +136,7 @@ def _config(options: argparse.Namespace) -> dict[str, Any]:
         "run": {
             "run_id": f"by {getpass.getuser()}",
             "task_id": "sse-stream run",
+            "map_index": -1,
             "owner": f"{socket.gethostname()}:{os.getpid()}",
         },
     }
@@ -167,7 +168,7 @@ def _restore(handlers: dict[int, Any]) -> None:
         signal.signal(number, handler)
 
 
-def _summary(report: dict[str, Any]) -> list[str]:
+def _summary(report: dict[str, Any], stream: str) -> list[str]:
     seconds = report["execution_time_seconds"]
     lines = [
         f"{count(report['events_processed'], 'event')} in {seconds:.1f} s "
@@ -177,7 +178,7 @@ def _summary(report: dict[str, Any]) -> list[str]:
     lines += [f"  {table}: {count(rows, 'row')}" for table, rows in sorted(report["rows"].items())]
     told = {
         "duplicates": "came again and changed nothing",
-        "dead_letters": "became dead letters; see sse-stream dead-letters list",
+        "dead_letters": f"became dead letters; see sse-stream dead-letters list --stream {stream}",
         "waiting": "wait for a parent",
         "ignored": "were ignored",
     }

@@ -10,6 +10,8 @@ from sse_stream.errors import ConfigError
 from sse_stream.hooks import source_settings
 from sse_stream.probe import check_url
 
+from .connections import from_airflow
+
 __all__ = ["add_source", "source"]
 
 # What they carry would be seen by every user of the machine.
@@ -57,7 +59,14 @@ def source(options: argparse.Namespace) -> dict[str, Any]:
                 "a password on the command line is visible to every user of this machine; "
                 "put it into a connection (--source-conn) or a token into --bearer-file"
             )
-    settings = source_settings(options.url, conn_id=options.source_conn, headers=headers)
+    conn_id = options.source_conn
+    settings = (
+        source_settings(options.url, conn_id=None, headers=headers)
+        if conn_id is None
+        else from_airflow(
+            conn_id, lambda: source_settings(options.url, conn_id=conn_id, headers=headers)
+        )
+    )
     files = {name: getattr(options, name) for name in _TLS_FILES}
     return {**settings, **{name: path for name, path in files.items() if path is not None}}
 

@@ -21,6 +21,8 @@ from sse_stream.probe import UnhealthyError, check_url, derive_health_url, fetch
 from sse_stream.shards import Shard
 from sse_stream.tokens import authorized
 
+from .connections import from_airflow
+
 __all__ = [
     "Source",
     "Variable",
@@ -96,7 +98,7 @@ def look_at_source(options: argparse.Namespace) -> Source:
     tls: dict[str, Any] = {}
     url = options.source_url
     if url is None and options.source_conn:
-        tls = airflow_source(options.source_conn, "/")
+        tls = from_airflow(options.source_conn, lambda: airflow_source(options.source_conn, "/"))
         url, headers = tls.pop("url"), tls.pop("headers")
     health_url = options.health_url or (url and _health_url(check_url(url, "--source-url")))
     if health_url is None:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 __all__ = ["Column", "find_columns", "parsed", "sql_name"]
@@ -18,8 +19,9 @@ _LOCAL = re.compile(rf"^{_DAY}[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d{{1,9}
 _TIME = re.compile(rf"{_LOCAL.pattern[:-1]}([Zz]|[+-]\d\d(:?\d\d)?)$")
 # Leading zeros and signs would be lost; whole numbers as texts are mostly names of something.
 _DECIMAL = re.compile(r"^-?(0|[1-9]\d*)(\.\d+)?$")
-_IPV4 = re.compile(r"^(\d{1,3}\.){3}\d{1,3}$")
-_TIME_NAMES = re.compile(r"(time|stamp|date|_at|(^|_)ts|when|created|updated|expires)s?$")
+_TIME_NAMES = re.compile(
+    r"(time|stamp|date|_at|(^|_)ts|when|created|updated|expires|epoch|unix|_ms|_us)s?$"
+)
 _VERSION_NAMES = re.compile(r"(^|_)(version|release|rev|revision|build)s?$")
 _IP_NAMES = re.compile(r"(^|_)(ip|addr|address)$")
 # What can be meant by a number of such a size: the years 2001 to 2065.
@@ -201,10 +203,11 @@ def _has_fractions(name: str, texts: list[str]) -> bool:
 
 
 def _is_address(text: str) -> bool:
-    parts = text.split(".")
-    return bool(_IPV4.match(text)) and all(
-        int(part) < 256 and str(int(part)) == part for part in parts
-    )
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 _TEXT_TYPES: tuple[tuple[str, Callable[[str], object]], ...] = (

@@ -28,6 +28,8 @@ __all__ = [
 _SIGNS_OF_LIFE = {"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive", "thump"}
 _ID_NAMES = ("id", "event_id", "eventId", "uuid", "message_id", "messageId")
 _TYPE_NAMES = ("type", "event_type", "eventType", "event", "kind", "action", "op", "topic")
+# Members that are about the event, and not about what happened.
+_ENVELOPES = ("meta", "metadata", "header", "headers", "envelope", "event", "context")
 _MOST_TYPES = 30
 _INTEGER = re.compile(r"^\d{1,18}$")
 _ENOUGH_FOR_DENSE = 3
@@ -64,11 +66,11 @@ def find_identity(events: Sequence[Event]) -> Identity:
     # A few events without an id, such as greetings, are no other style.
     if own and len(own) * 2 >= len(events):
         return _style(own, "sse")
-    for name in _ID_NAMES:
-        found = [_member(event.data, name) for event in events]
+    for place in _places(_ID_NAMES):
+        found = [_member(event.data, place) for event in events]
         texts = [str(value) for value in found if _is_id(value)]
         if len(texts) >= 2 and len(texts) == len(events) and len(set(texts)) == len(texts):
-            return _style(texts, f"/{name}")
+            return _style(texts, place)
     return Identity("none")
 
 
@@ -76,9 +78,16 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
 
 
-def _member(data: str, name: str) -> Any:
+def _places(names: Sequence[str]) -> list[str]:
+    inside = [f"/{envelope}/{name}" for envelope in _ENVELOPES for name in names]
+    return [*(f"/{name}" for name in names), *inside]
+
+
+def _member(data: str, place: str) -> Any:
     value = parsed(data)
-    return value.get(name) if isinstance(value, dict) else None
+    for name in place[1:].split("/"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _style(texts: list[str], place: str) -> Identity:
@@ -96,18 +105,18 @@ def find_type_place(events: Sequence[Event]) -> str:
     """Tell where the type stands: ``sse``, or the pointer to a member that all events have."""
     if not events or {event.type for event in events} != {"message"}:
         return "sse"
-    for name in _TYPE_NAMES:
-        values = [_member(event.data, name) for event in events]
+    for place in _places(_TYPE_NAMES):
+        values = [_member(event.data, place) for event in events]
         kinds = {value for value in values if isinstance(value, str) and value}
         named = all(isinstance(value, str) and value for value in values)
         if named and len(kinds) <= min(_MOST_TYPES, max(1, len(events) // 2)):
-            return f"/{name}"
+            return place
     return "sse"
 
 
 def event_type(event: Event, place: str) -> str:
     """Return the type of an event, which stands at ``place``."""
-    return event.type if place == "sse" else str(_member(event.data, place[1:]))
+    return event.type if place == "sse" else str(_member(event.data, place))
 
 
 def find_control(events: Sequence[Event]) -> tuple[list[str], list[str]]:
@@ -144,7 +153,8 @@ def try_resume(
         return None, "the id stands in the data; name the query parameter that resumes, if any"
     if len(ids) < 3:
         return None, "too few events with an id to try it"
-    asked, follows = ids[0], ids[1]
+    # Not behind the first: a source that does not look at the id begins there, too.
+    before, asked, follows = ids[:3]
     try:
         again = ask(asked)
     except SourceError as error:
@@ -158,6 +168,8 @@ def try_resume(
         return "replayable", f"asked behind {asked!r}, it went on with the next one"
     if first == asked:
         return "replayable", f"asked behind {asked!r}, it began with that one again"
+    if first == before:
+        return None, f"asked behind {asked!r}, it began as if nothing had been asked"
     known = Counter(ids)
     if first in known:
         return "window", f"asked behind {asked!r}, it began at {first!r}, later than the next one"

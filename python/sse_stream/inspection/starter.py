@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,9 +95,20 @@ def make_starter(
         control=tuple(control[0]),
         control_data=tuple(control[1]),
         offsets="dense" if identity.dense else None,
+        time=_time(columns.values()),
         routes=routes,
     )
     return Starter(stream, _native.propose_tables(json.dumps(tables)), columns)
+
+
+def _time(columns: Iterable[Sequence[Column]]) -> str | None:
+    """Return the pointer at which every event of every type has a time."""
+    times = [
+        [each.pointer for each in found if each.sql_type == "timestamptz" and each.always]
+        for found in columns
+    ]
+    common = [place for place in times[0] if all(place in other for other in times)]
+    return common[0] if common else None
 
 
 def write_starter(folder: Path, starter: Starter, about: str) -> list[Path]:

@@ -9,7 +9,7 @@ use crate::config::{BadEvents, RunConfig, Stop};
 use crate::error::Error;
 use crate::host::Host;
 use crate::mirror::{self, Start};
-use crate::preset::Mode;
+use crate::preset::{Ids, Mode, ResumeClass, StreamSpec};
 use crate::settle::read_catalog;
 use crate::store::{Shared, Store};
 
@@ -52,19 +52,33 @@ pub(crate) async fn open(
         tracing::warn!("the offset mirror was changed by hand: moving from offset {from} to {to}");
     }
     let offset = store.offset();
+    // Empty where the source names none.
+    let epoch = offset.epoch.as_deref().filter(|epoch| !epoch.is_empty());
     tracing::info!(
-        "stream {:?}: starting after offset {} in epoch {}",
+        "stream {:?}: starting after offset {}{}",
         store.stream(),
         offset.position,
-        offset.epoch.as_deref().unwrap_or("(not known yet)")
+        epoch.map(|epoch| format!(" in epoch {epoch}")).unwrap_or_default()
     );
-    let class = stream.class();
-    tracing::info!("resume class {}: {}", class.as_str(), class.guarantee());
+    tell_guarantee(stream);
     for other in others {
         let (_, fence) = store.fence();
         other.stand(store.offset().clone(), fence);
     }
     Ok(Some(stores))
+}
+
+/// Says what can be promised, once for each run.
+fn tell_guarantee(stream: &StreamSpec) {
+    let class = stream.class();
+    match stream.ids {
+        Ids::Any => tracing::info!(
+            "resume class not known: {} where events have ids, else {}",
+            class.guarantee(),
+            ResumeClass::None.guarantee()
+        ),
+        _ => tracing::info!("resume class {}: {}", class.as_str(), class.guarantee()),
+    }
 }
 
 /// How many sessions may write the stream at once. Where events depend on each other beyond what

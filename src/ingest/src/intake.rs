@@ -38,6 +38,7 @@ pub(crate) struct Intake {
     ids: Ids,
     /// Whether the source sends nothing again, though the run connects again.
     forgets: bool,
+    reconnects: bool,
     /// Text ids: the last one, to resume from.
     token: String,
     /// An id has come since this was last asked.
@@ -86,6 +87,7 @@ impl Intake {
             forgets: stream.class() == ResumeClass::None
                 && stream.ids.are_counted()
                 && reconnects(config),
+            reconnects: reconnects(config),
             token: offset.resume_token.clone().unwrap_or_default(),
             moved: false,
             missing: None,
@@ -138,6 +140,11 @@ impl Intake {
         self.ids.are_counted().then_some(&self.token)
     }
 
+    /// Where nobody said what the ids are: whether events came and none had any.
+    pub(crate) fn has_no_ids(&self) -> bool {
+        self.ids == Ids::Any && self.token.is_empty() && self.position > 0
+    }
+
     pub(crate) fn epoch(&self) -> &str {
         &self.epoch
     }
@@ -149,7 +156,7 @@ impl Intake {
     /// A response begins, which should go on where we stand.
     pub(crate) fn connected(&mut self) {
         self.asked_after = Some(self.last_id).filter(|_| !self.ids.are_counted());
-        if self.forgets && self.position > 0 {
+        if self.forgets && self.position > 0 || self.reconnects && self.has_no_ids() {
             self.missing = Some("reconnect");
         }
     }

@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::intake::Intake;
 use crate::lanes::{Done, Lanes, Work, no_answer};
 use crate::offsets::Offset;
+use crate::preset::ResumeClass;
 use crate::progress::Progress;
 use crate::report::{Report, StopReason};
 use crate::run::STOP_GRACE;
@@ -524,12 +525,12 @@ impl Pipeline {
         let (dead, events) = (self.report.dead_letters, self.report.events_processed);
         match self.config.bad_events {
             BadEvents::KeepUpTo(max) if max.is_exceeded(dead, events, at_the_end) => Some(format!(
-                "stream {:?}: {dead} dead letters among {events} events of this run, more than the limit of {max}; what landed is kept. See `python -m sse_stream dead-letters list`",
-                self.report.stream
+                "stream {:?}: {dead} dead letters among {events} events of this run, more than the limit of {max}; what landed is kept. See `python -m sse_stream dead-letters list --stream {}`",
+                self.report.stream, self.report.stream
             )),
             BadEvents::Fail if dead > 0 => Some(format!(
-                "stream {:?}: {dead} events that had waited for a parent became dead letters and the policy is to fail; see `python -m sse_stream dead-letters list`",
-                self.report.stream
+                "stream {:?}: {dead} events that had waited for a parent became dead letters and the policy is to fail; see `python -m sse_stream dead-letters list --stream {}`",
+                self.report.stream, self.report.stream
             )),
             _ => None,
         }
@@ -543,6 +544,9 @@ impl Pipeline {
         stop: &Stop,
     ) -> Result<Report, Error> {
         self.report.execution_time = self.started.elapsed();
+        if self.intake.has_no_ids() {
+            self.report.resume_class = ResumeClass::None;
+        }
         let by_source = ended.as_ref().is_err_and(|error| error.kind() != ErrorKind::Database)
             && !stop.is_set();
         if by_source {
