@@ -51,7 +51,7 @@ class Source:
                 except OSError:
                     pass  # the client has gone, as clients do
 
-            do_POST = do_GET
+            do_POST = do_GET  # noqa: N815
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

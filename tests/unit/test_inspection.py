@@ -227,13 +227,21 @@ def test_a_starter_is_written_once_and_quotes_what_it_must(tmp_path: Path) -> No
 
 
 def test_the_time_of_events_is_where_all_of_them_have_one() -> None:
-    texts = ('{"meta": {"at": "2026-01-01T00:00:00Z"}}', '{"meta": {"at": "2026-01-01T00:00:01Z"}, "n": 1}')
-    data = [Event(f"e{n}", kind, text, 0) for n, (kind, text) in enumerate(zip("ab", texts, strict=True))]
+    texts = (
+        '{"meta": {"at": "2026-01-01T00:00:00Z"}}',
+        '{"meta": {"at": "2026-01-01T00:00:01Z"}, "n": 1}',
+    )
+    data = [
+        Event(f"e{n}", kind, text, 0)
+        for n, (kind, text) in enumerate(zip("ab", texts, strict=True))
+    ]
     starter = make_starter("shop", data, Identity("text"), "sse", resume=None)
     assert starter.stream.time == "/meta/at"
     assert 'time = "/meta/at"' in starter.stream.toml
     one_without = [*data, Event("e9", "c", '{"n": 1}', 0)]
-    assert make_starter("shop", one_without, Identity("text"), "sse", resume=None).stream.time is None
+    assert (
+        make_starter("shop", one_without, Identity("text"), "sse", resume=None).stream.time is None
+    )
 
 
 def test_a_stream_is_named_after_its_address() -> None:

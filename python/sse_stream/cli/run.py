@@ -66,7 +66,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ends.add_argument("--idle", type=_positive, metavar="S", help="after so long without an event")
     ends.add_argument("--drain", action="store_true", help="when the source has told all it has")
     ends.add_argument(
-        "--until", metavar="OFFSET|TIME", help="behind this offset, or before the first event of this time"
+        "--until",
+        metavar="OFFSET|TIME",
+        help="behind this offset, or before the first event of this time",
     )
     how = parser.add_argument_group("how")
     how.add_argument("--writers", type=_count, default=1, metavar="N", help="database sessions (1)")

@@ -32,9 +32,9 @@ _MOST_COLUMNS = 200
 _MOST_CHANGING = 30
 # Of data that is an object now and then, the rest are greetings and ends, not data.
 _MOSTLY = 0.8
-# Of many values one in twenty may be a mistake of the source, which will be a dead letter; of few
-# each counts.
-_NEARLY_ALL, _MANY = 0.95, 20
+# One value in twenty may be a mistake of the source, which will be a dead letter; of fewer than
+# twenty each counts.
+_MISTAKES = 0.05
 _NAME_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -138,7 +138,7 @@ def _is_map(place: _Place) -> bool:
 
 
 def _are_few(others: int, of: int) -> bool:
-    return others == 0 or (of >= _MANY and others <= of * (1 - _NEARLY_ALL))
+    return others <= of * _MISTAKES
 
 
 def _find_type(pointer: str, values: list[Any]) -> tuple[str, str | None, int]:
