@@ -131,7 +131,8 @@ class _Heard:
 
     def line(self, seconds: float, encoding: str) -> str:
         retry = "not sent" if self.retry is None else f"{self.retry} ms"
-        heartbeat = f"{self.comments} comments" if self.comments else "no comment"
+        many = "s" if self.comments > 1 else ""
+        heartbeat = f"{self.comments or 'no'} comment{many}"
         end = ", then the source ended the response" if self.ended else ""
         return (
             f"event stream; ids: {self._ids()}; retry: {retry}; "

@@ -226,6 +226,23 @@ def test_a_starter_is_written_once_and_quotes_what_it_must(tmp_path: Path) -> No
         write_starter(folder, starter, "about")
 
 
+@pytest.mark.parametrize(
+    ("kind", "resume", "said"),
+    [
+        ("integer", "replayable", None),
+        ("integer", "none", "none"),
+        ("text", "replayable", "replayable"),
+        ("text", None, None),
+    ],
+)
+def test_a_starter_says_what_was_seen_of_resuming(
+    kind: str, resume: str | None, said: str | None
+) -> None:
+    data = events("1", "2", "3", data='{"n": 1}')
+    starter = make_starter("shop", data, Identity(kind), "sse", resume=resume)
+    assert starter.stream.resume_class == said
+
+
 def test_the_time_of_events_is_where_all_of_them_have_one() -> None:
     texts = (
         '{"meta": {"at": "2026-01-01T00:00:00Z"}}',

@@ -133,6 +133,11 @@ def run(options: argparse.Namespace) -> Outcome:
     lines += _columns(starter)
     if options.write is not None:
         about = f"From {count(len(sample.events), 'event')} of {safe_url(url)}."
+        if resume is None:
+            about += (
+                f"\n# Whether it can be read again is not known: {why}.\n"
+                "# Without a resume_class it counts as replayable; else say window or none."
+            )
         found["written"] = [str(path) for path in write_starter(options.write, starter, about)]
         lines += _next_steps(options, found["written"])
     else:

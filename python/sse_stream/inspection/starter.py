@@ -90,7 +90,8 @@ def make_starter(
         name=schema,
         id=None if identity.place == "sse" else identity.place,
         ids=None if identity.kind == "integer" else identity.kind,
-        resume_class=resume if identity.kind != "integer" else None,
+        # What goes without saying for integers.
+        resume_class=None if (identity.kind, resume) == ("integer", "replayable") else resume,
         event_type=None if type_place == "sse" else type_place,
         control=tuple(control[0]),
         control_data=tuple(control[1]),
@@ -120,7 +121,7 @@ def write_starter(folder: Path, starter: Starter, about: str) -> list[Path]:
     files = {
         folder / "preset.toml": f"# {about}\n# A proposal: names, types and keys are yours.\n\n"
         f"{starter.stream.toml}",
-        folder / "migrations" / "0001_tables.sql": f"-- {about}\n-- Never changed once it has been "
+        folder / "migrations" / "0001_tables.sql": f"-- {about.splitlines()[0]}\n-- Never changed once it has been "
         f"applied: add 0002_... instead.\n\n{starter.sql}",
     }
     try:
