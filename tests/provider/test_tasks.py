@@ -339,7 +339,7 @@ def test_the_hook_tests_a_connection_by_listening(
     worked, line = SSEHook().test_connection()
     assert worked
     assert "ids: growing integers; retry: 50 ms" in line
-    assert "1 types and 1 comments" in line
+    assert "1 types and 1 comment in" in line
     assert SSEHook().get_conn()["headers"]["Authorization"] == "Bearer s3cret"
     feed.status = 401
     worked, line = SSEHook().test_connection()
