@@ -121,7 +121,9 @@ def write_starter(folder: Path, starter: Starter, about: str) -> list[Path]:
     files = {
         folder / "preset.toml": f"# {about}\n# A proposal: names, types and keys are yours.\n\n"
         f"{starter.stream.toml}",
-        folder / "migrations" / "0001_tables.sql": f"-- {about.splitlines()[0]}\n-- Never changed once it has been "
+        folder
+        / "migrations"
+        / "0001_tables.sql": f"-- {about.splitlines()[0]}\n-- Never changed once it has been "
         f"applied: add 0002_... instead.\n\n{starter.sql}",
     }
     try:
