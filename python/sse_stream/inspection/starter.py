@@ -118,13 +118,12 @@ def write_starter(folder: Path, starter: Starter, about: str) -> list[Path]:
     Raises:
         ConfigError: the folder is not empty, or cannot be written.
     """
+    first, tables = about.splitlines()[0], folder / "migrations" / "0001_tables.sql"
     files = {
         folder / "preset.toml": f"# {about}\n# A proposal: names, types and keys are yours.\n\n"
         f"{starter.stream.toml}",
-        folder
-        / "migrations"
-        / "0001_tables.sql": f"-- {about.splitlines()[0]}\n-- Never changed once it has been "
-        f"applied: add 0002_... instead.\n\n{starter.sql}",
+        tables: f"-- {first}\n-- Never changed once it has been applied: add 0002_... instead.\n\n"
+        f"{starter.sql}",
     }
     try:
         if folder.exists() and any(folder.iterdir()):
