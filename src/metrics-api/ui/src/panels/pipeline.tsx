@@ -163,6 +163,8 @@ function RunRow({ run }: { run: Run }) {
   const name = run.run_id || "by hand";
   const ended = run.ended_at === null ? now : Date.parse(run.ended_at);
   const link = run.log_url && /^https?:\/\//.test(run.log_url) ? run.log_url : null;
+  // A run is counted when it ends.
+  const count = (value: number) => (run.ended_at === null ? "–" : formatCount(value));
   const took = formatSpan((ended - Date.parse(run.started_at)) / 1000);
   return (
     <tr>
@@ -178,9 +180,9 @@ function RunRow({ run }: { run: Run }) {
       </th>
       <td>{formatMoment(run.started_at)}</td>
       <td>{run.ended_at === null ? `${took} so far` : took}</td>
-      <td className="number">{formatCount(run.events)}</td>
-      <td className="number">{formatCount(run.rows)}</td>
-      <td className="number">{formatCount(run.dead_letters)}</td>
+      <td className="number">{count(run.events)}</td>
+      <td className="number">{count(run.rows)}</td>
+      <td className="number">{count(run.dead_letters)}</td>
       <td data-level={run.error === null ? undefined : "stale"}>
         {run.error ?? run.stop_reason ?? (run.ended_at === null ? "running" : "–")}
       </td>

@@ -202,7 +202,7 @@ function centre({ x, y }: Spot): { cx: number; cy: number } {
 
 /** The area grows with the size, not the width. */
 function radiusOf(size: number, most: number): number {
-  return 4 + (most > 0 ? 12 * Math.sqrt(size / most) : 0);
+  return 3 + (most > 0 ? 9 * Math.sqrt(size / most) : 0);
 }
 
 function useWidth(): [RefObject<HTMLDivElement | null>, number] {
