@@ -144,7 +144,7 @@ fmt: .venv/.stamp-requirements ## format Rust and Python
 	$(PY) -m ruff format $(PYTHON_CODE)
 
 .PHONY: build
-build: .venv/.stamp-wheel api ## the wheel, installed into .venv, and the generator
+build: .venv/.stamp-wheel api ## the wheel, installed into .venv, the generator and metrics-api
 
 .PHONY: wheel
 wheel: dist/.stamp-wheel ## build the wheel into dist/
@@ -193,7 +193,7 @@ test-ui: $(UI)/node_modules/.stamp ## the live page's types and logic; tests/e2e
 
 .PHONY: api
 api: .venv/.stamp-requirements
-	@cargo build --locked --release --package restaurant-api
+	@cargo build --locked --release --package restaurant-api --package metrics-api
 
 .PHONY: lock
 lock: ## resolve requirements/*.in anew (needs uv)

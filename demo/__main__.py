@@ -71,6 +71,7 @@ def _welcome(stack: Stack) -> str:
     # The password stays in its file: terminals get copied and recorded.
     database = stack.databases.without_password("analytics_reader")
     return f"""
+  live page    {settings.metrics_url}
   Airflow      {settings.web_url}   login {ADMIN}, password {settings.secrets[ADMIN]}
   generator    {settings.api_url}/docs
   database     psql {database}

@@ -37,6 +37,7 @@ class Settings:
     pg_port: int
     api_port: int
     web_port: int
+    metrics_port: int
     database_url: str | None = None
     events_per_second: str | None = None
     feedback_delay: str = "10s..60s"
@@ -50,6 +51,7 @@ class Settings:
             pg_port=_port(environment, "DEMO_PG_PORT", 55432),
             api_port=_port(environment, "DEMO_API_PORT", 8000),
             web_port=_port(environment, "DEMO_WEB_PORT", 8081),
+            metrics_port=_port(environment, "DEMO_METRICS_PORT", 8010),
             database_url=environment.get("DATABASE_URL") or None,
             events_per_second=environment.get("DEMO_EVENTS_PER_SECOND") or None,
             feedback_delay=environment.get("DEMO_FEEDBACK_DELAY") or cls.feedback_delay,
@@ -62,14 +64,15 @@ class Settings:
     def for_smoke(cls, state: Path | None = None) -> Settings:
         """Return settings for a quick stack of its own beside whatever else runs."""
         taken: set[int] = set()
-        while len(taken) < 3:
+        while len(taken) < 4:
             taken.add(ports.free_port())
-        pg_port, api_port, web_port = taken
+        pg_port, api_port, web_port, metrics_port = taken
         return cls(
             state=state or ROOT / ".smoke",
             pg_port=pg_port,
             api_port=api_port,
             web_port=web_port,
+            metrics_port=metrics_port,
             events_per_second="50",
             feedback_delay="1s..5s",
             run_seconds=30,
@@ -89,6 +92,11 @@ class Settings:
     def web_url(self) -> str:
         """Airflow's web page."""
         return f"http://{ports.LOOPBACK}:{self.web_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """The page that shows what lands."""
+        return f"http://{ports.LOOPBACK}:{self.metrics_port}"
 
     @cached_property
     def secrets(self) -> dict[str, str]:
@@ -118,7 +126,11 @@ class Settings:
             ) from error
 
     def _require_different_ports(self) -> None:
-        wanted = {"DEMO_API_PORT": self.api_port, "DEMO_WEB_PORT": self.web_port}
+        wanted = {
+            "DEMO_API_PORT": self.api_port,
+            "DEMO_WEB_PORT": self.web_port,
+            "DEMO_METRICS_PORT": self.metrics_port,
+        }
         if self.database_url is None:
             wanted["DEMO_PG_PORT"] = self.pg_port
         by_port: dict[int, str] = {}

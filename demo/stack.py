@@ -60,6 +60,8 @@ class Stack:
             database.prepare(self.settings, self.databases)
         with _stage(f"restaurant-api on port {self.settings.api_port}"):
             self.start_api()
+        with _stage(f"metrics-api on port {self.settings.metrics_port}"):
+            self._start_metrics()
         with _stage("Airflow's database"):
             airflow.prepare(self.settings, self.databases)
         with _stage(f"Airflow scheduler, triggerer, web server on port {self.settings.web_port}"):
@@ -74,7 +76,7 @@ class Stack:
 
     def down(self) -> None:
         """Stop everything that was started, readers before what they read from."""
-        for name in ("scheduler", "triggerer", "webserver", "restaurant-api"):
+        for name in ("scheduler", "triggerer", "webserver", "metrics-api", "restaurant-api"):
             child = self._programs.pop(name, None)
             if child is not None:
                 self._children.stop(child, also=airflow.TASK_TITLE)
@@ -107,12 +109,8 @@ class Stack:
     def start_api(self) -> None:
         """Start the generator on its data and wait until it answers."""
         settings = self.settings
-        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-        program = target / "release" / "restaurant-api"
-        if not program.exists():
-            raise ProcessError(f"the generator {program} is not built yet: run make build")
         command = [
-            str(program),
+            _built("restaurant-api"),
             "serve",
             f"--bind={ports.LOOPBACK}:{settings.api_port}",
             f"--data-dir={settings.state / 'restaurant-api'}",
@@ -122,6 +120,19 @@ class Stack:
             command.append(f"--events-per-second={settings.events_per_second}")
         self._start("restaurant-api", command, dict(os.environ))
         self._await(lambda: bool(get_json(f"{settings.api_url}/health")))
+
+    def _start_metrics(self) -> None:
+        settings = self.settings
+        command = [
+            _built("metrics-api"),
+            f"--listen={ports.LOOPBACK}:{settings.metrics_port}",
+            f"--source-url={settings.api_url}",
+            f"--airflow-url={settings.web_url}",
+        ]
+        # The password only by the environment, which no other user sees.
+        database_url = self.databases.url("analytics_reader")
+        self._start("metrics-api", command, {**os.environ, "DATABASE_URL": database_url})
+        self._await(lambda: bool(get_json(f"{settings.metrics_url}/kpis")))
 
     def _start_airflow(self) -> None:
         variables = airflow.environment(self.settings, self.databases)
@@ -148,7 +159,11 @@ class Stack:
 
     def _require_free_ports(self) -> None:
         settings = self.settings
-        wanted = {"DEMO_API_PORT": settings.api_port, "DEMO_WEB_PORT": settings.web_port}
+        wanted = {
+            "DEMO_API_PORT": settings.api_port,
+            "DEMO_WEB_PORT": settings.web_port,
+            "DEMO_METRICS_PORT": settings.metrics_port,
+        }
         if self._server is not None:
             wanted["DEMO_PG_PORT"] = settings.pg_port
         for variable, port in wanted.items():
@@ -186,6 +201,14 @@ def _stage(name: str, *, quiet: bool = False) -> Iterator[None]:
         raise StageError(f"failed at: {name}\n{error}") from error
     if not quiet:
         print(f"  {name}: ready after {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _built(name: str) -> str:
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    program = target / "release" / name
+    if not program.exists():
+        raise ProcessError(f"the program {program} is not built yet: run make build")
+    return str(program)
 
 
 def _is_healthy(health: dict[str, Any]) -> bool:

@@ -23,6 +23,7 @@ PORTS = {
     "PGADMIN_EXTERNAL_PORT": ("pgadmin", 80),
     "AIRFLOW_EXTERNAL_PORT": ("webserver", 8080),
     "RESTAURANT_API_EXTERNAL_PORT": ("restaurant-api", 8000),
+    "METRICS_API_EXTERNAL_PORT": ("metrics-api", 8010),
 }
 READY_SECONDS = 420
 UNHEALTHY_SECONDS = 90
@@ -81,7 +82,8 @@ class Compose(Stack):
             print(f"  {service.name:<16}{service.state}")
         values = environment.settings()
         print(
-            f"\n  Airflow      {self.web_url}   login {values['AIRFLOW_ADMIN_USER']},"
+            f"\n  live page    {self._url('METRICS_API_EXTERNAL_PORT')}\n"
+            f"  Airflow      {self.web_url}   login {values['AIRFLOW_ADMIN_USER']},"
             f" AIRFLOW_ADMIN_PASSWORD in {environment.path().name}\n"
             f"  pgAdmin      {self._url('PGADMIN_EXTERNAL_PORT')}   login"
             f" {values['PGADMIN_DEFAULT_EMAIL']}, PGADMIN_DEFAULT_PASSWORD\n"

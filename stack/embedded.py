@@ -109,6 +109,7 @@ class Embedded(Stack):
         return [
             self._postgres(),
             _answers("restaurant-api", f"{demo.settings.api_url}/health"),
+            _answers("metrics-api", f"{demo.settings.metrics_url}/kpis"),
             *self._airflow(),
         ]
 
@@ -118,7 +119,8 @@ class Embedded(Stack):
             print(f"  {service.name:<16}{service.state}")
         settings = self._demo().settings
         print(
-            f"\n  Airflow      {settings.web_url}   login admin, password in secrets.json\n"
+            f"\n  live page    {settings.metrics_url}\n"
+            f"  Airflow      {settings.web_url}   login admin, password in secrets.json\n"
             f"  generator    {settings.api_url}/docs\n"
             f"  state        {settings.state}"
         )
@@ -156,6 +158,7 @@ class Embedded(Stack):
         found = {
             "DEMO_API_PORT": ("restaurant-api", settings.api_port, is_ours),
             "DEMO_WEB_PORT": ("webserver", settings.web_port, is_ours),
+            "DEMO_METRICS_PORT": ("metrics-api", settings.metrics_port, is_ours),
         }
         if settings.database_url is None:
             found["DEMO_PG_PORT"] = ("postgres", settings.pg_port, is_ours)
@@ -225,8 +228,9 @@ class Embedded(Stack):
         check = finish([sys.executable, "-c", "import sse_stream._native"])
         if check.returncode != 0:
             found.append("the engine cannot be imported into .venv: run make build")
-        if not (_target() / "release" / "restaurant-api").exists():
-            found.append("the generator is not built: run make build")
+        for name in ("restaurant-api", "metrics-api"):
+            if not (_target() / "release" / name).exists():
+                found.append(f"the program {name} is not built: run make build")
         return found
 
     def setting_problems(self) -> list[str]:

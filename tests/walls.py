@@ -22,6 +22,7 @@ FORBIDDEN_BELOW = {
     ("ingest", "--all-features"): PYTHON | WEB_SERVER | {"restaurant-api"},
     ("native", "--all-features"): WEB_SERVER | {"restaurant-api"},
     ("restaurant-api", "--all-features"): DATABASE | PYTHON | {"ingest", "sse", "native"},
+    ("metrics-api", "--all-features"): PYTHON | {"ingest", "sse", "native", "restaurant-api"},
 }
 # Crate -> packages that it must not name itself, though they come with what it may use.
 FORBIDDEN_DIRECTLY = {

@@ -17,7 +17,9 @@ from stack import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "sse-stream-test"
-LONG_RUNNING = (*("postgres", "restaurant-api", "scheduler", "triggerer", "webserver", "pgadmin"),)
+LONG_RUNNING = (
+    *("postgres", "restaurant-api", "metrics-api", "scheduler", "triggerer", "webserver", "pgadmin"),
+)
 
 
 class Containers:
@@ -27,9 +29,9 @@ class Containers:
         self.folder = folder
         self.file = folder / ".env"
         taken: set[int] = set()
-        while len(taken) < 4:
+        while len(taken) < 5:
             taken.add(ports.free_port())
-        names = ("POSTGRES", "PGADMIN", "AIRFLOW", "RESTAURANT_API")
+        names = ("POSTGRES", "PGADMIN", "AIRFLOW", "RESTAURANT_API", "METRICS_API")
         own = {f"{name}_EXTERNAL_PORT": str(port) for name, port in zip(names, taken, strict=True)}
         own["RESTAURANT_RUN_SECONDS"] = "30"
         own["RESTAURANT_API_OPTIONS"] = "--events-per-second=100 --feedback-delay=1s..5s"

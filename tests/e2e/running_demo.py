@@ -34,6 +34,7 @@ class Demo:
             "DEMO_PG_PORT": str(free.pg_port),
             "DEMO_API_PORT": str(free.api_port),
             "DEMO_WEB_PORT": str(free.web_port),
+            "DEMO_METRICS_PORT": str(free.metrics_port),
             "DEMO_EVENTS_PER_SECOND": "50",
             "DEMO_FEEDBACK_DELAY": "1s..5s",
             "RESTAURANT_RUN_SECONDS": "30",

@@ -53,7 +53,7 @@ def alive(processes: list[psutil.Process]) -> list[str]:
 
 def listening(demo: Demo) -> list[int]:
     settings = demo.settings
-    wanted = (settings.pg_port, settings.api_port, settings.web_port)
+    wanted = (settings.pg_port, settings.api_port, settings.web_port, settings.metrics_port)
     return [port for port in wanted if not ports.is_free(port)]
 
 
@@ -99,7 +99,7 @@ def test_a_second_demo_on_the_same_state_is_refused(demo: Demo) -> None:
     assert listening(demo), "the first demo goes on"
 
 
-@pytest.mark.parametrize("variable", ["DEMO_PG_PORT", "DEMO_API_PORT", "DEMO_WEB_PORT"])
+@pytest.mark.parametrize("variable", ["DEMO_PG_PORT", "DEMO_API_PORT", "DEMO_METRICS_PORT"])
 def test_a_busy_port_is_named_with_its_process(
     variable: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ({"RESTAURANT_RUN_SECONDS": "0"}, "RESTAURANT_RUN_SECONDS is '0'"),
         ({"DEMO_API_PORT": "http"}, "DEMO_API_PORT is 'http'"),
         ({"DEMO_API_PORT": "8081"}, "DEMO_API_PORT and DEMO_WEB_PORT are both 8081"),
+        ({"DEMO_METRICS_PORT": "8000"}, "DEMO_API_PORT and DEMO_METRICS_PORT are both 8000"),
         ({"DEMO_PG_PORT": "8000"}, "DEMO_API_PORT and DEMO_PG_PORT are both 8000"),
     ],
 )
