@@ -180,7 +180,11 @@ impl Sampler {
         let (last, error) = self.last();
         let age = last.as_ref().map(|(age, _)| age.as_secs_f64());
         let head = self.source.head();
-        let database = Database { reachable: error.is_none() && last.is_some(), age_s: age.map(tenths), error };
+        let database = Database {
+            reachable: error.is_none() && last.is_some(),
+            age_s: age.map(tenths),
+            error,
+        };
         let mut streams = Vec::new();
         let mut runs = Vec::new();
         if let Some((age, books)) = &last {
@@ -304,6 +308,9 @@ mod tests {
 
     #[test]
     fn what_stands_in_an_address_is_encoded() {
-        assert_eq!(encoded("manual__2026-01-01T00:00:00+00:00"), "manual__2026-01-01T00%3A00%3A00%2B00%3A00");
+        assert_eq!(
+            encoded("manual__2026-01-01T00:00:00+00:00"),
+            "manual__2026-01-01T00%3A00%3A00%2B00%3A00"
+        );
     }
 }

@@ -56,7 +56,10 @@ impl Source {
     }
 }
 
-async fn ask(client: &reqwest::Client, url: &str) -> Result<Head, Box<dyn std::error::Error + Send + Sync>> {
+async fn ask(
+    client: &reqwest::Client,
+    url: &str,
+) -> Result<Head, Box<dyn std::error::Error + Send + Sync>> {
     let answer = client.get(url).send().await?;
     // Also a source that is not well says where it stands.
     Ok(serde_json::from_slice(&answer.bytes().await?)?)

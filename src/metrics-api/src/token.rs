@@ -23,8 +23,9 @@ impl Tokens {
     /// message names the line, never what it says.
     pub fn from_file(path: &Path) -> Result<Self, String> {
         let name = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("token file {name} cannot be read: {error}; check the path"))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            format!("token file {name} cannot be read: {error}; check the path")
+        })?;
         Self::parse(&text).map_err(|problem| format!("token file {name}: {problem}"))
     }
 
@@ -53,7 +54,9 @@ impl Tokens {
             tokens.push((role, token.to_owned()));
         }
         if tokens.is_empty() {
-            return Err("it holds no token; add a line like viewer:TOKEN, or leave the option out".into());
+            return Err(
+                "it holds no token; add a line like viewer:TOKEN, or leave the option out".into()
+            );
         }
         Ok(Self(tokens))
     }

@@ -26,7 +26,11 @@ const HEADERS: [(HeaderName, HeaderValue); 2] = [
     (HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer")),
 ];
 
-pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn admit(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let mut response = match role(&app, &request) {
         Ok(role) => {
             request.extensions_mut().insert(role);

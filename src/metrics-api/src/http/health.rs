@@ -38,22 +38,30 @@ pub(super) async fn ready(
     parameters.finish("none")?;
     let (last, error) = app.sampler.last();
     let problem = match last {
-        None => Some(("database", error.unwrap_or_else(|| "the database was not asked yet".into()))),
+        None => {
+            Some(("database", error.unwrap_or_else(|| "the database was not asked yet".into())))
+        }
         Some((age, _)) if error.is_some() || age.as_secs_f64() > OLD => {
             let age = age.as_secs();
             let error = error.unwrap_or_else(|| "it does not answer".into());
             Some(("database", format!("{error} (last answer {age} s ago)")))
         }
         Some((age, books)) => {
-            let freshest = books.streams.iter().filter_map(|stream| stream.heard_age).reduce(f64::min);
+            let freshest =
+                books.streams.iter().filter_map(|stream| stream.heard_age).reduce(f64::min);
             match freshest.map(|heard| heard + age.as_secs_f64()) {
-                None => Some(("never", format!("stream {} was never heard; start its DAG", app.stream))),
+                None => {
+                    Some(("never", format!("stream {} was never heard; start its DAG", app.stream)))
+                }
                 Some(heard) if heard > app.stale_after.as_secs_f64() => {
                     let most = app.stale_after.as_secs();
-                    Some(("stale", format!(
-                        "stream {} was last heard {heard:.0} s ago, more than {most} s; look at its DAG",
-                        app.stream
-                    )))
+                    Some((
+                        "stale",
+                        format!(
+                            "stream {} was last heard {heard:.0} s ago, more than {most} s; look at its DAG",
+                            app.stream
+                        ),
+                    ))
                 }
                 Some(_) => None,
             }

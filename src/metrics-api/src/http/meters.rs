@@ -13,7 +13,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus::{
-    Encoder, Error, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder, Error, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry, TextEncoder,
 };
 
 use super::App;
@@ -106,10 +107,26 @@ fn gauges(app: &App) -> Result<Registry, Error> {
     let sessions = app.store.sessions();
     one("metrics_api_live_clients", "Clients on /live.", counts.clients.load(Relaxed) as f64)?;
     one("metrics_api_live_filters", "Different filters on /live.", app.hub.filters() as f64)?;
-    sum("metrics_api_live_batches_total", "Batches of messages sent since the start.", counts.batches.load(Relaxed))?;
-    sum("metrics_api_live_evicted_total", "Clients sent away since the start because they were too slow.", counts.evicted.load(Relaxed))?;
-    sum("metrics_api_live_resumed_total", "Clients since the start that got just what they had missed.", counts.resumed.load(Relaxed))?;
-    one("metrics_api_listening", "1 while commits are heard of, 0 while they are looked for.", f64::from(app.sampler.listening()))?;
+    sum(
+        "metrics_api_live_batches_total",
+        "Batches of messages sent since the start.",
+        counts.batches.load(Relaxed),
+    )?;
+    sum(
+        "metrics_api_live_evicted_total",
+        "Clients sent away since the start because they were too slow.",
+        counts.evicted.load(Relaxed),
+    )?;
+    sum(
+        "metrics_api_live_resumed_total",
+        "Clients since the start that got just what they had missed.",
+        counts.resumed.load(Relaxed),
+    )?;
+    one(
+        "metrics_api_listening",
+        "1 while commits are heard of, 0 while they are looked for.",
+        f64::from(app.sampler.listening()),
+    )?;
     let pool = gauge("metrics_api_sessions", "Sessions with the database by state.", &["state"])?;
     pool.with_label_values(&["idle"]).set(sessions.idle as f64);
     pool.with_label_values(&["busy"]).set(sessions.open.saturating_sub(sessions.idle) as f64);
@@ -130,7 +147,11 @@ fn gauges(app: &App) -> Result<Registry, Error> {
         // Whatever was known of the streams is of another time.
         return Ok(registry);
     };
-    one("metrics_api_recent_orders", "Orders of the last five minutes.", books.recent_orders as f64)?;
+    one(
+        "metrics_api_recent_orders",
+        "Orders of the last five minutes.",
+        books.recent_orders as f64,
+    )?;
     let data = pipeline.streams.first().and_then(|stream| stream.data_age_s);
     one("sse_stream_has_data", "1 if there is any order at all.", f64::from(data.is_some()))?;
     if let Some(age) = data {
@@ -144,16 +165,22 @@ fn gauges(app: &App) -> Result<Registry, Error> {
     one("sse_stream_recent_failed_runs", "Failed ones among the last ten runs.", failed as f64)?;
 
     let labels = ["stream", "shard"];
-    let heard = gauge("sse_stream_heard", "1 if the source of the stream was ever heard.", &labels)?;
-    let heard_age = gauge("sse_stream_heard_age_seconds", "Time since the source was heard.", &labels)?;
-    let position = gauge("sse_stream_position", "Offset up to which everything is committed.", &labels)?;
+    let heard =
+        gauge("sse_stream_heard", "1 if the source of the stream was ever heard.", &labels)?;
+    let heard_age =
+        gauge("sse_stream_heard_age_seconds", "Time since the source was heard.", &labels)?;
+    let position =
+        gauge("sse_stream_position", "Offset up to which everything is committed.", &labels)?;
     let highest = gauge("sse_stream_highest", "Highest committed offset.", &labels)?;
-    let lag = gauge("sse_stream_lag_events", "Events of the source that are not committed.", &labels)?;
+    let lag =
+        gauge("sse_stream_lag_events", "Events of the source that are not committed.", &labels)?;
     let pace = gauge("sse_stream_events_per_second", "Committed events per second.", &labels)?;
     let letters = gauge("sse_stream_dead_letters_open", "Events that did not land.", &labels)?;
     let gaps = gauge("sse_stream_gaps_open", "Gaps that are not repaired.", &labels)?;
-    let missed = gauge("sse_stream_missed_events", "Offsets in gaps that are not repaired.", &labels)?;
-    let waiting = gauge("sse_stream_waiting_events", "Events that wait for their parent.", &labels)?;
+    let missed =
+        gauge("sse_stream_missed_events", "Offsets in gaps that are not repaired.", &labels)?;
+    let waiting =
+        gauge("sse_stream_waiting_events", "Events that wait for their parent.", &labels)?;
     for stream in &pipeline.streams {
         let shard = stream.shard.to_string();
         let of = [stream.stream.as_str(), shard.as_str()];

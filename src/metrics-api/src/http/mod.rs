@@ -70,9 +70,9 @@ pub fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
 
 /// The routes, ready to be served.
 pub fn router(app: Arc<App>) -> Router {
-    let router = routes().into_iter().fold(Router::new(), |router, (path, methods)| {
-        router.route(path, methods)
-    });
+    let router = routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -104,7 +104,8 @@ impl Parameters {
     }
 
     fn take_all(&mut self, name: &str) -> Vec<String> {
-        let (taken, rest) = std::mem::take(&mut self.0).into_iter().partition(|(key, _)| key == name);
+        let (taken, rest) =
+            std::mem::take(&mut self.0).into_iter().partition(|(key, _)| key == name);
         self.0 = rest;
         let taken: Vec<(String, String)> = taken;
         taken.into_iter().map(|(_, value)| value).collect()
@@ -161,7 +162,8 @@ impl Parameters {
             }
         }
         if words.len() > MOST_LOCATIONS {
-            let message = format!("{name} has {} values; give {MOST_LOCATIONS} at most", words.len());
+            let message =
+                format!("{name} has {} values; give {MOST_LOCATIONS} at most", words.len());
             return Err(Rejection::invalid(name, message));
         }
         Ok(words)
@@ -185,7 +187,10 @@ impl Parameters {
     pub(super) fn entity(&mut self) -> Result<Entity, Rejection> {
         let words = Entity::ALL.map(Entity::as_str);
         let word = self.choice("by", &words)?;
-        Ok(Entity::ALL.into_iter().find(|entity| entity.as_str() == word).unwrap_or(Entity::Location))
+        Ok(Entity::ALL
+            .into_iter()
+            .find(|entity| entity.as_str() == word)
+            .unwrap_or(Entity::Location))
     }
 
     pub(super) fn sort(&mut self) -> Result<Sort, Rejection> {
@@ -200,7 +205,8 @@ impl Parameters {
             Some(by) => Ok(Sort { by, descending }),
             None => {
                 let allowed = SORTS.join(", ");
-                let message = format!("sort is {text:?}; allowed are {allowed}, each also behind a minus");
+                let message =
+                    format!("sort is {text:?}; allowed are {allowed}, each also behind a minus");
                 Err(Rejection::invalid("sort", message))
             }
         }

@@ -42,7 +42,8 @@ pub(super) async fn dead_letters(
         && !by_reason.iter().any(|known| known.reason_code == *reason)
     {
         let known: Vec<&str> = by_reason.iter().map(|it| it.reason_code.as_str()).collect();
-        let known = if known.is_empty() { "none: nothing is open".into() } else { known.join(", ") };
+        let known =
+            if known.is_empty() { "none: nothing is open".into() } else { known.join(", ") };
         let message = format!("reason is {reason:?}; those of open dead letters are {known}");
         return Err(Rejection::invalid("reason", message));
     }

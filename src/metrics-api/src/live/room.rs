@@ -184,7 +184,10 @@ impl Room {
         let before = store::kpis(&snapshot, &window.before(), filter).await?;
         let orders = store::orders(&snapshot, &window, filter, ORDERS).await?;
         let mut found = Vec::new();
-        found.push((Kind::Kpis, raw(&json!({ "window": window, "current": current, "before": before }))));
+        found.push((
+            Kind::Kpis,
+            raw(&json!({ "window": window, "current": current, "before": before })),
+        ));
         if slow {
             let points = store::series(&snapshot, &window, filter).await?;
             found.push((Kind::Series, raw(&json!({ "window": window, "points": points }))));
@@ -315,5 +318,100 @@ impl Listener {
         self.ended = true;
         let data = raw(&json!({ "reason": reason }));
         Some(Next::Bye(Message::new(&self.boot, 0, Kind::Bye, &data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::listener::Commits;
+    use crate::live::Limits;
+    use crate::sampler::Sampler;
+    use crate::source::Source;
+    use crate::store::Store;
+
+    /// A hub over a database that is not there, and a room that nobody computes for.
+    fn empty() -> (Arc<Hub>, Room, watch::Sender<bool>) {
+        let store = Store::new("postgresql://nobody@127.0.0.1:1/none", 1).unwrap();
+        let commits = Commits::listen(store.config().clone());
+        let source = Source::watch(None).unwrap();
+        let sampler = Sampler::new(store.clone(), "s".into(), None, commits.clone(), source);
+        let limits = Limits { clients: 9, filters: 9, interval: SECOND, turns: 1 };
+        let (stop, stopping) = watch::channel(false);
+        let hub = Hub::new(store, sampler, commits, limits, stopping);
+        let filter = Filter { minutes: 5, locations: Vec::new(), service_types: Vec::new() };
+        (hub, Room::new("b".into(), filter, Role::Viewer, SECOND), stop)
+    }
+
+    fn join(hub: &Arc<Hub>, room: &Room, after: Option<&str>) -> Listener {
+        hub.counts.clients.fetch_add(1, Relaxed);
+        room.join(after, Counted(Arc::clone(hub)))
+    }
+
+    fn send(hub: &Hub, room: &Room, n: usize) {
+        room.send(hub, vec![(Kind::Kpis, raw(&json!({ "n": n })))], None);
+    }
+
+    async fn numbers(listener: &mut Listener) -> Vec<u64> {
+        match listener.next().await {
+            Some(Next::Messages(batch)) => batch.messages.iter().map(|it| it.number).collect(),
+            _ => panic!("it ended"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_falls_behind_is_told_and_sent_away() {
+        let (hub, room, _stop) = empty();
+        let (mut slow, mut quick) = (join(&hub, &room, None), join(&hub, &room, None));
+        assert_eq!(numbers(&mut slow).await, [0]);
+        assert_eq!(numbers(&mut quick).await, [0]);
+        for n in 0..=QUEUE {
+            send(&hub, &room, n);
+            assert_eq!(numbers(&mut quick).await, [n as u64 + 1]);
+        }
+        let Some(Next::Bye(bye)) = slow.next().await else { panic!("no farewell") };
+        assert!(bye.text.contains("too_slow"), "{}", bye.text);
+        assert!(slow.next().await.is_none());
+        assert_eq!(hub.counts.evicted.load(Relaxed), 1);
+        drop(slow);
+        assert_eq!(hub.counts.clients.load(Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_missed_is_sent_as_long_as_it_is_kept() {
+        let (hub, room, _stop) = empty();
+        for n in 0..KEPT + 10 {
+            send(&hub, &room, n);
+        }
+        let last = KEPT as u64 + 10;
+        let missed = numbers(&mut join(&hub, &room, Some(&format!("b-{}", last - 3)))).await;
+        assert_eq!(missed, [last - 3, last - 2, last - 1, last]);
+        assert_eq!(numbers(&mut join(&hub, &room, Some(&format!("b-{last}")))).await, [last]);
+        // The oldest id from which nothing is missing, and the one before it.
+        assert_eq!(numbers(&mut join(&hub, &room, Some("b-10"))).await.len(), KEPT + 1);
+        for strange in ["b-9", "b-0", "c-515", "b-9999", "b", ""] {
+            assert_eq!(
+                numbers(&mut join(&hub, &room, Some(strange))).await,
+                [0, last],
+                "{strange}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_server_is_told_behind_what_was_sent() {
+        let (hub, room, stop) = empty();
+        let mut listener = join(&hub, &room, None);
+        send(&hub, &room, 1);
+        stop.send(true).unwrap();
+        assert_eq!(numbers(&mut listener).await, [0]);
+        assert_eq!(numbers(&mut listener).await, [1]);
+        assert!(
+            matches!(listener.next().await, Some(Next::Bye(bye)) if bye.text.contains("closing"))
+        );
     }
 }

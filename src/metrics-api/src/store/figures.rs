@@ -38,14 +38,7 @@ pub async fn kpis(
     let row = client
         .query_one(
             &statement,
-            &[
-                &first,
-                &window.end(),
-                &filter.sites(),
-                &filter.services(),
-                &window.from,
-                &first,
-            ],
+            &[&first, &window.end(), &filter.sites(), &filter.services(), &window.from, &first],
         )
         .await?;
     let orders: i64 = row.get(0);
@@ -110,7 +103,15 @@ pub struct Minute {
 
 /// By what rows may be sorted.
 pub const SORTS: [&str; 10] = [
-    "minute", "location", "service_type", "orders", "revenue", "tips", "items", "feedback", "rating",
+    "minute",
+    "location",
+    "service_type",
+    "orders",
+    "revenue",
+    "tips",
+    "items",
+    "feedback",
+    "rating",
     "nps",
 ];
 

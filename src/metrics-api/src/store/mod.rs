@@ -12,8 +12,8 @@ use std::io;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
-    Transaction,
+    Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+    Timeouts, Transaction,
 };
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
@@ -114,12 +114,15 @@ impl Store {
     /// quotes nothing of it.
     pub fn new(url: &str, connections: usize) -> Result<Self, String> {
         let mut config: Config = url.parse().map_err(|_| {
-            "DATABASE_URL cannot be understood; give postgresql://USER:PASSWORD@HOST:PORT/NAME".to_owned()
+            "DATABASE_URL cannot be understood; give postgresql://USER:PASSWORD@HOST:PORT/NAME"
+                .to_owned()
         })?;
         if config.get_ssl_mode() == SslMode::Require {
-            return Err("DATABASE_URL asks for sslmode=require, which metrics-api does not speak; \
+            return Err(
+                "DATABASE_URL asks for sslmode=require, which metrics-api does not speak; \
                 run it beside the database, or behind a tunnel"
-                .into());
+                    .into(),
+            );
         }
         let options = config.get_options().map_or(SERVER.into(), |own| format!("{SERVER} {own}"));
         config.options(&options).connect_timeout(CONNECT).tcp_user_timeout(UNANSWERED);
@@ -130,7 +133,11 @@ impl Store {
         let pool = Pool::builder(Manager::from_config(config.clone(), NoTls, manager))
             .max_size(connections)
             .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts { wait: Some(ACQUIRE), create: Some(CONNECT), recycle: Some(RECYCLE) })
+            .timeouts(Timeouts {
+                wait: Some(ACQUIRE),
+                create: Some(CONNECT),
+                recycle: Some(RECYCLE),
+            })
             .build()
             .map_err(|error| format!("the sessions cannot be managed: {error}"))?;
         Ok(Self { pool, config })

@@ -36,7 +36,9 @@ impl Entity {
     /// By what it can be ranked; the first is the usual one.
     pub fn metrics(self) -> &'static [&'static str] {
         match self {
-            Self::Location | Self::ServiceType => &["revenue", "orders", "tips", "items", "feedback"],
+            Self::Location | Self::ServiceType => {
+                &["revenue", "orders", "tips", "items", "feedback"]
+            }
             Self::Item | Self::Category => &["revenue", "items", "lines"],
             Self::PaymentMethod => &["amount", "payments"],
         }

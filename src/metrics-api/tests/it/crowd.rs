@@ -14,9 +14,16 @@ const CLIENTS: usize = 1000;
 const KEPT: usize = 4096;
 
 /// Reads for ever; says when it has seen an order of the list, by its place there.
-async fn watch(address: String, ids: tokio::sync::watch::Receiver<Vec<String>>, seen: mpsc::UnboundedSender<usize>) {
+async fn watch(
+    address: String,
+    ids: tokio::sync::watch::Receiver<Vec<String>>,
+    seen: mpsc::UnboundedSender<usize>,
+) {
     let mut socket = TcpStream::connect(&address).await.unwrap();
-    socket.write_all(format!("GET /live HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+    socket
+        .write_all(format!("GET /live HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     let mut text = Vec::new();
     let mut buffer = vec![0; 32 << 10];
     let mut found = 0;
@@ -58,7 +65,9 @@ async fn a_thousand_clients_see_an_order_within_a_second() {
         tokio::spawn(watch(server.address.clone(), receiver.clone(), seen.clone()));
     }
     let all = format!("metrics_api_live_clients {CLIENTS}");
-    server.until("/prometheus", |_, text| text.as_str().is_some_and(|text| text.contains(&all))).await;
+    server
+        .until("/prometheus", |_, text| text.as_str().is_some_and(|text| text.contains(&all)))
+        .await;
     let mut slowest = Duration::ZERO;
     for round in 0..5 {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -78,7 +87,9 @@ async fn a_thousand_clients_see_an_order_within_a_second() {
         slowest = slowest.max(begun.elapsed());
     }
     let peak = memory_mib(&server, "VmHWM:");
-    eprintln!("slowest of 5 x {CLIENTS}: {slowest:?}; memory {alone:.0} MiB alone, {peak:.0} MiB at most");
+    eprintln!(
+        "slowest of 5 x {CLIENTS}: {slowest:?}; memory {alone:.0} MiB alone, {peak:.0} MiB at most"
+    );
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     assert!(peak < 150.0, "{peak} MiB");
 }

@@ -41,10 +41,7 @@ impl Db {
         let number = DATABASES.fetch_add(1, Ordering::Relaxed);
         let name = format!("metrics_{}_{number}", std::process::id());
         let admin = connect(&admin_url()).await;
-        admin
-            .batch_execute(&format!("drop database if exists {name} with (force)"))
-            .await
-            .unwrap();
+        admin.batch_execute(&format!("drop database if exists {name} with (force)")).await.unwrap();
         // A copy fails while another one is made, or the session that made the template still ends.
         let copy = format!("create database {name} template {template}");
         let deadline = Instant::now() + PATIENCE;
@@ -83,7 +80,8 @@ impl Db {
             _ => None,
         });
         rows.map(|row| {
-            let values: Vec<&str> = (0..row.len()).map(|at| row.get(at).unwrap_or("null")).collect();
+            let values: Vec<&str> =
+                (0..row.len()).map(|at| row.get(at).unwrap_or("null")).collect();
             values.join("|")
         })
         .collect()
@@ -165,10 +163,7 @@ async fn template() -> String {
     admin.batch_execute(ROLES).await.unwrap();
     let name = format!("metrics_{}_template", std::process::id());
     admin.batch_execute(&format!("drop database if exists {name} with (force)")).await.unwrap();
-    admin
-        .batch_execute(&format!("create database {name} owner restaurant_owner"))
-        .await
-        .unwrap();
+    admin.batch_execute(&format!("create database {name} owner restaurant_owner")).await.unwrap();
     let client = connect(&with_name(&admin_url(), &name)).await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     client

@@ -30,7 +30,8 @@ async fn a_lost_database_is_told_of_and_regained() {
     assert!(text.contains("metrics_api_database_up 0"), "{text}");
     // Old values under a new time would be lies.
     assert!(!text.contains("sse_stream_position"), "{text}");
-    let told = live.until(|it| it.kind == "pipeline" && it.data["database"]["reachable"] == false).await;
+    let told =
+        live.until(|it| it.kind == "pipeline" && it.data["database"]["reachable"] == false).await;
     assert_eq!(told.data["streams"][0]["stream"], "restaurant");
     live.of("beat").await;
 

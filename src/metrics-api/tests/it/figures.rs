@@ -33,7 +33,12 @@ async fn facts(db: &Db, from: &str, until: &str, filter: &str) -> Value {
                         / nullif(count(nps), 0), 1)::float8 from f))"
         ))
         .await;
-    serde_json::from_str(&row).unwrap()
+    let mut facts: Value = serde_json::from_str(&row).unwrap();
+    // As we tell it: a number with a fraction, be it none.
+    if let Some(nps) = facts["nps"].as_f64() {
+        facts["nps"] = json!(nps);
+    }
+    facts
 }
 
 fn without_rate(kpis: &Value) -> Value {
@@ -62,12 +67,15 @@ async fn sums_equal_the_facts_in_the_window_and_before_it() {
         let current = facts(&db, from, "'infinity'", filter).await;
         assert_eq!(without_rate(&kpis["current"]), current, "{query}");
         assert!(current["orders"].as_i64().unwrap() > 0 || query == "minutes=1");
-        let start = format!("'{from}'::timestamptz - ('{until}'::timestamptz - '{from}'::timestamptz)");
+        let start =
+            format!("'{from}'::timestamptz - ('{until}'::timestamptz - '{from}'::timestamptz)");
         let start = db.one(&format!("select {start}")).await;
         let before = facts(&db, &start, &format!("'{from}'"), filter).await;
         assert_eq!(without_rate(&kpis["before"]), before, "{query} before");
         let seconds: f64 = db
-            .one(&format!("select extract(epoch from '{until}'::timestamptz - '{from}'::timestamptz)"))
+            .one(&format!(
+                "select extract(epoch from '{until}'::timestamptz - '{from}'::timestamptz)"
+            ))
             .await
             .parse()
             .unwrap();
@@ -139,10 +147,22 @@ async fn courses_rows_and_rankings_equal_the_facts() {
             where order_ts >= '{from}' group by 1, 2, 3 order by 4 desc, 1 limit 2"
         ))
         .await;
-    let found: Vec<String> = top["rows"].as_array().unwrap().iter().map(|row| {
-        format!("{}|{}|{}|{}|{}|{}", text(row, "/key"), text(row, "/name"), text(row, "/city"),
-            row["orders"], text(row, "/revenue"), row["share"])
-    }).collect();
+    let found: Vec<String> = top["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            format!(
+                "{}|{}|{}|{}|{}|{}",
+                text(row, "/key"),
+                text(row, "/name"),
+                text(row, "/city"),
+                row["orders"],
+                text(row, "/revenue"),
+                row["share"]
+            )
+        })
+        .collect();
     assert_eq!(found, expected);
 
     let top = server.json("/items/top?minutes=30&metric=items").await;
@@ -155,10 +175,21 @@ async fn courses_rows_and_rankings_equal_the_facts() {
             where order_ts >= '{from}' group by 1, 2 order by 4 desc, 1"
         ))
         .await;
-    let found: Vec<String> = top["rows"].as_array().unwrap().iter().map(|row| {
-        format!("{}|{}|{}|{}|{}", text(row, "/key"), text(row, "/category"), row["lines"],
-            row["items"], text(row, "/revenue"))
-    }).collect();
+    let found: Vec<String> = top["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            format!(
+                "{}|{}|{}|{}|{}",
+                text(row, "/key"),
+                text(row, "/category"),
+                row["lines"],
+                row["items"],
+                text(row, "/revenue")
+            )
+        })
+        .collect();
     assert_eq!(found, expected);
 
     let mix = server.json("/payments/mix?minutes=30&location=LOC-ON-001").await;
@@ -169,9 +200,12 @@ async fn courses_rows_and_rankings_equal_the_facts() {
             where processed_at >= '{from}' and location_code = 'LOC-ON-001' group by 1 order by 3 desc"
         ))
         .await;
-    let found: Vec<String> = mix["rows"].as_array().unwrap().iter().map(|row| {
-        format!("{}|{}|{}", text(row, "/key"), row["payments"], text(row, "/amount"))
-    }).collect();
+    let found: Vec<String> = mix["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| format!("{}|{}|{}", text(row, "/key"), row["payments"], text(row, "/amount")))
+        .collect();
     assert_eq!(found, expected);
     for by in ["service_type", "category", "payment_method"] {
         let top = server.json(&format!("/streams/top?by={by}")).await;
@@ -186,8 +220,11 @@ async fn the_newest_orders_and_the_sites() {
     let db = Db::new().await;
     db.sell(50, 30).await;
     // Of the future, so on top of nothing.
-    db.run("insert into analytics.orders (order_id, service_type, order_ts, location_code)
-        values (gen_random_uuid(), 'takeout', now() + interval '1 day', 'LOC-ON-001')").await;
+    db.run(
+        "insert into analytics.orders (order_id, service_type, order_ts, location_code)
+        values (gen_random_uuid(), 'takeout', now() + interval '1 day', 'LOC-ON-001')",
+    )
+    .await;
     let server = Server::ready(&db, &[]).await;
     let found = server.json("/orders/live?limit=5").await;
     let expected = db
@@ -200,10 +237,21 @@ async fn the_newest_orders_and_the_sites() {
         )
         .await;
     let or_null = |value: &Value| value.as_str().unwrap_or("null").to_owned();
-    let found: Vec<String> = found["rows"].as_array().unwrap().iter().map(|row| {
-        format!("{}|{}|{}|{}|{}", text(row, "/order_id"), text(row, "/city"), or_null(&row["total"]),
-            row["items"], or_null(&row["payment_method"]))
-    }).collect();
+    let found: Vec<String> = found["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            format!(
+                "{}|{}|{}|{}|{}",
+                text(row, "/order_id"),
+                text(row, "/city"),
+                or_null(&row["total"]),
+                row["items"],
+                or_null(&row["payment_method"])
+            )
+        })
+        .collect();
     assert_eq!(found, expected);
 
     // A site that nobody entered sells all the same, and can be asked for.

@@ -83,8 +83,7 @@ async fn who_comes_back_gets_what_was_missed_or_the_whole_state() {
 
     for by_query in [false, true] {
         let query = if by_query { format!("?after={}", last.id) } else { String::new() };
-        let mut back =
-            Sse::open(&server, &query, (!by_query).then_some(last.id.as_str())).await;
+        let mut back = Sse::open(&server, &query, (!by_query).then_some(last.id.as_str())).await;
         assert_eq!(back.next().await.unwrap().kind, "hello");
         let mut number = last.number();
         loop {
@@ -202,32 +201,6 @@ async fn a_client_that_takes_nothing_is_cut_off_and_the_others_go_on() {
     let mut rest = Vec::new();
     let end = asleep.read_to_end(&mut rest);
     assert!(end.is_err() || !rest.ends_with(b"0\r\n\r\n"), "cut off, not ended");
-}
-
-#[tokio::test]
-async fn a_client_that_falls_behind_is_told_and_sent_away() {
-    let db = Db::new().await;
-    let server =
-        Server::ready(&db, &["--patience", "600", "--interval-ms", "50"]).await;
-    let mut live = Sse::open(&server, "?minutes=1440", None).await;
-    live.of("series").await;
-    let mut slow = sleeper(&server, "?minutes=1440");
-    let begun = Instant::now();
-    let mut batches = 0;
-    // More than its queue holds, and what lies in the sockets.
-    while batches < 150 {
-        assert!(begun.elapsed() < PATIENCE * 2, "{batches}");
-        let id = db.order("LOC-ON-001", "1.00").await;
-        live.until(|message| message.has_order(&id)).await;
-        batches += 1;
-    }
-    let mut rest = Vec::new();
-    slow.read_to_end(&mut rest).unwrap();
-    let rest = String::from_utf8_lossy(&rest);
-    let (_, bye) = rest.rsplit_once("event: bye").expect("a farewell");
-    assert!(bye.contains("\"reason\":\"too_slow\"") && bye.ends_with("0\r\n\r\n"), "{bye}");
-    assert!(has(&server, "metrics_api_live_evicted_total 1").await);
-    live.of("beat").await;
 }
 
 #[tokio::test]

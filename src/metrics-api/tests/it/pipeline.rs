@@ -52,27 +52,45 @@ async fn the_pipeline_is_told_from_the_books() {
     let pipeline = server.json("/pipeline").await;
     let stream = &pipeline["streams"][0];
     for (field, value) in [
-        ("stream", json!("restaurant")), ("writers", json!(1)), ("position", json!(41)),
-        ("highest", json!(42)), ("dead_letters_open", json!(3)), ("gaps_open", json!(1)),
-        ("missed_events", json!(5)), ("waiting", json!(1)), ("lag_events", Value::Null),
+        ("stream", json!("restaurant")),
+        ("writers", json!(1)),
+        ("position", json!(41)),
+        ("highest", json!(42)),
+        ("dead_letters_open", json!(3)),
+        ("gaps_open", json!(1)),
+        ("missed_events", json!(5)),
+        ("waiting", json!(1)),
+        ("lag_events", Value::Null),
     ] {
         assert_eq!(stream[field], value, "{field}");
     }
     assert_eq!(pipeline["source"], json!({"head": null, "reachable": null}));
     let runs = pipeline["runs"].as_array().unwrap();
-    let shown: Vec<String> =
-        runs.iter().map(|run| format!("{} {} {}", run["run_id"], run["error"], run["log_url"])).collect();
+    let shown: Vec<String> = runs
+        .iter()
+        .map(|run| format!("{} {} {}", run["run_id"], run["error"], run["log_url"]))
+        .collect();
     let link = "\"http://flow:8081/dags/ingest/grid?dag_run_id=run%201\"";
-    assert_eq!(shown, [
-        "\"run/2\" null \"http://airflow/log\"".to_owned(),
-        format!("\"run 1\" \"broken\" {link}"),
-    ]);
+    assert_eq!(
+        shown,
+        [
+            "\"run/2\" null \"http://airflow/log\"".to_owned(),
+            format!("\"run 1\" \"broken\" {link}"),
+        ]
+    );
     let letters = server.json("/dead-letters?reason=conflict").await;
-    assert_eq!(letters["by_reason"], json!([
-        {"reason_code": "conflict", "open": 2}, {"reason_code": "bad_json", "open": 1},
-    ]));
-    let offsets: Vec<i64> = letters["rows"].as_array().unwrap().iter()
-        .map(|row| row["event_offset"].as_i64().unwrap()).collect();
+    assert_eq!(
+        letters["by_reason"],
+        json!([
+            {"reason_code": "conflict", "open": 2}, {"reason_code": "bad_json", "open": 1},
+        ])
+    );
+    let offsets: Vec<i64> = letters["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["event_offset"].as_i64().unwrap())
+        .collect();
     assert_eq!(offsets, [7, 6]);
     assert_eq!(letters["rows"][0].get("raw"), None);
 
@@ -130,8 +148,11 @@ fn series(text: &str) -> std::collections::BTreeSet<String> {
 async fn rules_and_dashboard_ask_for_series_that_exist() {
     let db = Db::new().await;
     db.order("LOC-ON-001", "1.00").await;
-    db.run("insert into sse_stream.runs (stream, dag_id, run_id, ended_at)
-        values ('restaurant', 'ingest', 'run', now())").await;
+    db.run(
+        "insert into sse_stream.runs (stream, dag_id, run_id, ended_at)
+        values ('restaurant', 'ingest', 'run', now())",
+    )
+    .await;
     let url = source("e1").await;
     let server = Server::ready(&db, &["--source-url", &url]).await;
     server.until("/pipeline", |_, body| body["source"]["head"] == 50).await;

@@ -49,10 +49,7 @@ async fn carry(client: TcpStream, address: String, way: watch::Receiver<Way>) {
     };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    tokio::join!(
-        copy(from_client, to_server, way.clone()),
-        copy(from_server, to_client, way)
-    );
+    tokio::join!(copy(from_client, to_server, way.clone()), copy(from_server, to_client, way));
 }
 
 async fn copy(

@@ -63,8 +63,10 @@ async fn the_description_lists_every_path_with_its_refusals() {
     let text = include_str!("../../docs/openapi.json");
     let api: Value = serde_json::from_str(text).unwrap();
     let described: Vec<&String> = api["paths"].as_object().unwrap().keys().collect();
-    let mut routes: Vec<String> =
-        metrics_api::http::routes().iter().map(|(path, _)| path.replace("{*path}", "{path}")).collect();
+    let mut routes: Vec<String> = metrics_api::http::routes()
+        .iter()
+        .map(|(path, _)| path.replace("{*path}", "{path}"))
+        .collect();
     let mut known: Vec<String> = described.iter().map(|path| (*path).clone()).collect();
     routes.sort();
     known.sort();

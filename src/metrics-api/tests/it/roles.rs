@@ -9,8 +9,11 @@ use crate::server::Server;
 async fn a_viewer_sees_figures_and_an_operator_what_went_wrong() {
     let db = Db::new().await;
     db.heard(0.0).await;
-    db.run("insert into sse_stream.runs (stream, dag_id, run_id, error, ended_at)
-        values ('restaurant', 'ingest', 'run', 'the secret of it', now())").await;
+    db.run(
+        "insert into sse_stream.runs (stream, dag_id, run_id, error, ended_at)
+        values ('restaurant', 'ingest', 'run', 'the secret of it', now())",
+    )
+    .await;
     let file = std::env::temp_dir().join(format!("{}.tokens", db.name));
     std::fs::write(&file, "viewer:look\noperator:mend\n").unwrap();
     let server = Server::start(&db, &["--tokens-file", file.to_str().unwrap()]);
@@ -23,7 +26,11 @@ async fn a_viewer_sees_figures_and_an_operator_what_went_wrong() {
     for target in ["/kpis", "/pipeline", "/dead-letters", "/live", "/prometheus", "/nowhere"] {
         for token in [None, Some("other")] {
             let (status, body) = server.get_as(target, token).await;
-            assert_eq!((status, &body["error"]["code"]), (401, &Value::from("unauthorized")), "{target}");
+            assert_eq!(
+                (status, &body["error"]["code"]),
+                (401, &Value::from("unauthorized")),
+                "{target}"
+            );
         }
     }
     assert_eq!(server.get_as("/kpis", Some("look")).await.0, 200);
