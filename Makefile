@@ -192,7 +192,7 @@ test-ui: $(UI)/node_modules/.stamp ## the live page's types and logic; tests/e2e
 	npm --prefix $(UI) run --silent test
 
 .PHONY: api
-api: .venv/.stamp-requirements
+api: .venv/.stamp-requirements $(UI)/dist/index.html
 	@cargo build --locked --release --package restaurant-api --package metrics-api
 
 .PHONY: lock

@@ -18,7 +18,15 @@ from stack import environment
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "sse-stream-test"
 LONG_RUNNING = (
-    *("postgres", "restaurant-api", "metrics-api", "scheduler", "triggerer", "webserver", "pgadmin"),
+    *(
+        "postgres",
+        "restaurant-api",
+        "metrics-api",
+        "scheduler",
+        "triggerer",
+        "webserver",
+        "pgadmin",
+    ),
 )
 
 

@@ -89,12 +89,21 @@ def test_a_stack_that_is_none_is_refused(demo: Demo) -> None:
 
 
 def test_check_fails_and_names_what_is_down(demo: Demo, tmp_path: Path) -> None:
-    ports = {f"DEMO_{name}_PORT": str(n) for n, name in enumerate(("API", "WEB", "PG", "METRICS"), 1)}
+    ports = {
+        f"DEMO_{name}_PORT": str(n) for n, name in enumerate(("API", "WEB", "PG", "METRICS"), 1)
+    }
     nothing = {"DEMO_STATE": str(tmp_path / "state"), "STACK": "demo", **ports}
     (tmp_path / "state").mkdir()
     done = call(demo, "check", **nothing)
     assert done.returncode == 1
-    for name in ("postgres", "restaurant-api", "metrics-api", "webserver", "scheduler", "triggerer"):
+    for name in (
+        "postgres",
+        "restaurant-api",
+        "metrics-api",
+        "webserver",
+        "scheduler",
+        "triggerer",
+    ):
         assert f"FAIL  service {name}" in done.stdout
 
 

@@ -10,7 +10,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "integration"
 sys.path.insert(0, str(FOLDER))
 
 _spec = importlib.util.spec_from_file_location("integration_fixtures", FOLDER / "conftest.py")
-assert _spec is not None and _spec.loader is not None
+assert _spec is not None
+assert _spec.loader is not None
 _fixtures = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_fixtures)
 

@@ -67,7 +67,11 @@ def prometheus(restaurant: Database, generator: Generator, tmp_path: Path) -> It
     )
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     api, own = ports.free_port(), ports.free_port()
-    text = (FOLDER / "prometheus.yml").read_text().replace("scrape_interval: 5s", "scrape_interval: 1s")
+    text = (
+        (FOLDER / "prometheus.yml")
+        .read_text()
+        .replace("scrape_interval: 5s", "scrape_interval: 1s")
+    )
     text = text.replace("evaluation_interval: 5s", "evaluation_interval: 1s")
     for name, port in (("metrics-api:8010", api), ("127.0.0.1:9090", own)):
         assert name in text
@@ -103,12 +107,16 @@ def prometheus(restaurant: Database, generator: Generator, tmp_path: Path) -> It
 
 def test_every_query_is_understood_and_answered(prometheus: str) -> None:
     queries = [
-        target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]
+        target["expr"]
+        for panel in json.loads(DASHBOARD.read_text())["panels"]
+        for target in panel["targets"]
     ]
     queries += re.findall(r"expr: (?!\|)(.+)", (FOLDER / "rules.yml").read_text())
     assert len(queries) > 25
     waiting = [query for query in queries if not query.rpartition(" > ")[0]]
-    waiting = [query for query in waiting if not any(word in query for word in (*QUIET, "== 0", ">="))]
+    waiting = [
+        query for query in waiting if not any(word in query for word in (*QUIET, "== 0", ">="))
+    ]
     deadline = time.monotonic() + SECONDS
     while waiting:
         assert time.monotonic() < deadline, f"still without an answer: {waiting}"
