@@ -24,7 +24,7 @@ import powershell  # noqa: E402 (beside this file)
 COMPOSE_FILES = ("docker-compose.yml", "docker/postgres/compose.yml")
 PREFIX = "/opt/sse-stream"
 # The unit files' programs, put in place as empty ones, so that systemd finds something to run.
-PROGRAMS = ("bin/restaurant-api", "venv/bin/python", "venv/bin/airflow")
+PROGRAMS = ("bin/restaurant-api", "bin/metrics-api", "venv/bin/python", "venv/bin/airflow")
 # Of 10 at most, by systemd's own scale.
 MOST_EXPOSED = 2.5
 

@@ -36,10 +36,11 @@ async fn first_the_whole_state_then_what_is_committed_within_a_second() {
     let shown = server.json("/orders/live?minutes=30&location=LOC-ON-001&limit=50").await;
     let before = live.of("kpis").await;
 
+    // Figures have just been computed: without word of the commit that is done again in a second.
     let begun = Instant::now();
     let id = db.order("LOC-ON-001", "12.34").await;
     let orders = live.until(|message| message.has_order(&id)).await;
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_millis(800), "{:?}", begun.elapsed());
     // Only what is new, though the list is longer.
     assert_eq!(orders.data["rows"].as_array().unwrap().len(), 1);
     assert!(shown["rows"].as_array().unwrap().len() > 1);
