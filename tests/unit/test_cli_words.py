@@ -11,7 +11,7 @@ import pytest
 from sse_stream.cli.findings import _WORDS, Place, source_findings, word
 from sse_stream.cli.status import lag
 from sse_stream.cli.surroundings import Source
-from sse_stream.cli.words import age, count, label, table
+from sse_stream.cli.words import age, count, gap_words, label, table
 
 ENGINE = Path(__file__).resolve().parents[2] / "src" / "ingest" / "src" / "doctor.rs"
 PLACE = Place(
@@ -58,6 +58,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "gaps": 1,
         "offsets": 2,
         "newest": {"first_missed": 3, "last_missed": 4, "epoch": "one", "noticed_by": "gone"},
+        "counted": False,
     },
     "dead_letters_open": {
         "count": 2,
@@ -161,3 +162,14 @@ def test_numbers_as_people_read_them() -> None:
     assert label({"dag_id": "d", "task_id": "t", "map_index": 3}) == "d.t[3]"
     assert label({"dag_id": "", "task_id": "", "map_index": -1}) == "-"
     assert table([("a", "b"), ("long", "")]) == ["a     b", "long"]
+
+
+def test_a_gap_among_counted_offsets_is_of_unknown_size() -> None:
+    gap = {"first_missed": 3, "last_missed": 3, "epoch": "", "noticed_by": "gone"}
+    assert gap_words(gap, counted=False) == "3 to 3, by gone"
+    assert gap_words(gap, counted=True) == "an unknown number before 4, by gone"
+    found = {"code": "gaps_open", "gaps": 1, "offsets": 1, "newest": gap, "counted": True}
+    finding = word(found, PLACE)
+    assert "unknown number" in finding.seen
+    # Nobody can move such an offset.
+    assert "reset" not in finding.repair

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .surroundings import Source
-from .words import age, count, label
+from .words import age, count, gap_words, label
 
 __all__ = ["Finding", "Place", "source_findings", "word"]
 
@@ -250,10 +250,16 @@ def _run_lost(found: _Found, place: Place) -> _Words:
 
 def _gaps_open(found: _Found, place: Place) -> _Words:
     gap = found["newest"]
+    if found["counted"]:
+        return (
+            f"{count(found['gaps'], 'gap')} open; the newest: {gap_words(gap, counted=True)}",
+            "the source did not give these events, and nobody knows how many; rows are missing",
+            "where the source has them elsewhere, land them from there; a run now and then keeps "
+            "the stream within what the source remembers",
+        )
     return (
         f"{count(found['gaps'], 'gap')} open, {count(found['offsets'], 'offset')} missed; the "
-        f"newest: {gap['first_missed']} to {gap['last_missed']} in epoch {gap['epoch']}, by "
-        f"{gap['noticed_by']}",
+        f"newest: {gap_words(gap, counted=False)}",
         "the source did not give these events; rows may be missing for good",
         "where a backfill_url is set, run the task; where the source has them again: "
         + place.reset(max(gap["first_missed"] - 1, 0)),

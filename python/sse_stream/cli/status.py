@@ -21,7 +21,7 @@ from .surroundings import (
     look_at_source,
     look_at_variable,
 )
-from .words import age, count, label, table
+from .words import age, count, gap_words, label, table
 
 __all__ = ["EXAMPLES", "SUMMARY", "configure", "run"]
 
@@ -123,7 +123,7 @@ def _stream_lines(row: Mapping[str, Any], lag_words: str, variable: Variable) ->
                 ("dead letters", _letter_words(row)),
             )
         ),
-        *(f"    {_gap_line(gap)}" for gap in row["gaps"]),
+        *(f"    {_gap_line(gap, row)}" for gap in row["gaps"]),
         "  last runs",
         *(f"    {line}" for line in _run_lines(row["last_runs"])),
     ]
@@ -148,15 +148,18 @@ def _waiting_words(row: Mapping[str, Any]) -> str:
 def _gap_words(row: Mapping[str, Any]) -> str:
     words = "none open"
     if row["open_gaps"]:
-        words = f"{row['open_gaps']} open, {count(row['missed_offsets'], 'offset')} missed"
+        many = "how much was missed nobody knows"
+        if row["resume_token"] is None:
+            many = f"{count(row['missed_offsets'], 'offset')} missed"
+        words = f"{row['open_gaps']} open, {many}"
     if row["reconnect_gaps"]:
         words += f"; {count(row['reconnect_gaps'], 'time')} nobody listened to what comes only once"
     return words
 
 
-def _gap_line(gap: Mapping[str, Any]) -> str:
-    span = f"{gap['first_missed']} to {gap['last_missed']}"
-    return f"gap {span} in epoch {gap['epoch']}, by {gap['noticed_by']}, {gap['noticed_at'][:19]}"
+def _gap_line(gap: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    counted = row["resume_token"] is not None
+    return f"gap {gap_words(gap, counted=counted)}, {gap['noticed_at'][:19]}"
 
 
 def _letter_words(row: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["age", "count", "label", "safe", "table"]
+__all__ = ["age", "count", "gap_words", "label", "safe", "table"]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -23,6 +23,15 @@ def age(seconds: float | None, unknown: str = "unknown") -> str:
 def count(number: int, noun: str) -> str:
     """Return ``1 event``, ``2 events``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def gap_words(gap: Mapping[str, Any], *, counted: bool) -> str:
+    """Return which offsets a gap is; where they are only counted, it is one for any number."""
+    span = f"{gap['first_missed']} to {gap['last_missed']}"
+    if counted:
+        span = f"an unknown number before {gap['last_missed'] + 1}"
+    epoch = f" in epoch {gap['epoch']}" if gap["epoch"] else ""
+    return f"{span}{epoch}, by {gap['noticed_by']}"
 
 
 def label(run: Mapping[str, Any]) -> str:

@@ -229,7 +229,8 @@ fn book_findings(row: &Value, tolerance: &Tolerance) -> Vec<Value> {
     }));
     if number("open_gaps") > 0 {
         found.push(json!({ "code": "gaps_open", "gaps": row["open_gaps"],
-                           "offsets": row["missed_offsets"], "newest": row["gaps"][0] }));
+                           "offsets": row["missed_offsets"], "newest": row["gaps"][0],
+                           "counted": !row["resume_token"].is_null() }));
     }
     if number("dead_letters") > tolerance.dead_letters {
         found.push(json!({ "code": "dead_letters_open", "count": row["dead_letters"],

@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     events: u64,
     dead_letters: Notice,
     gaps: Notice,
+    /// Whether offsets are our own count: a gap is then one number for nobody knows how many events.
+    counted: bool,
 }
 
 /// A warning that is told at once the first time and then summed up.
@@ -29,13 +31,14 @@ struct Notice {
 }
 
 impl Progress {
-    pub(crate) fn new(every: Duration) -> Self {
+    pub(crate) fn new(every: Duration, counted: bool) -> Self {
         Self {
             every,
             last: Instant::now(),
             events: 0,
             dead_letters: Notice::default(),
             gaps: Notice::default(),
+            counted,
         }
     }
 
@@ -54,9 +57,9 @@ impl Progress {
     pub(crate) fn gaps(&mut self, gaps: &[Gap]) {
         let texts: Vec<String> = gaps
             .iter()
-            .map(|gap| match gap.noticed_by {
-                "reconnect" => format!("an unknown number before {} (reconnect)", gap.last + 1),
-                noticed_by => format!("{} to {} ({noticed_by})", gap.first, gap.last),
+            .map(|gap| match self.counted {
+                true => format!("an unknown number before {} ({})", gap.last + 1, gap.noticed_by),
+                false => format!("{} to {} ({})", gap.first, gap.last, gap.noticed_by),
             })
             .collect();
         self.gaps.add(gaps.len() as u64, texts.iter());
