@@ -193,6 +193,8 @@ def test_raw_landing_without_ids_promises_no_more_than_it_can(database: Database
     assert [each["events_processed"] for each in (first, second)] == [2, 2]
     assert first["resume_class"] == second["resume_class"] == "none"
     assert "is lost" in second["guarantee"]
+    looked = cli("doctor", "--table", "raw.bare", "--json")
+    assert (looked.code, looked.json["stream"], looked.json["findings"]) == (0, "raw.bare", [])
     # What was sent between the two runs nobody knows; the books say so.
     gaps = "select noticed_by, first_missed, last_missed from sse_stream.gaps"
     assert database.run(gaps) == [("reconnect", 3, 3)]

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 
 from sse_stream import _native
-from sse_stream.presets import load_preset
+from sse_stream.presets import load_preset, raw_preset
 from sse_stream.shards import Shard
 
 from . import Outcome
@@ -31,11 +31,15 @@ FAILED = 2
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument(
+    feed = parser.add_mutually_exclusive_group()
+    feed.add_argument(
         "--preset",
         metavar="NAME|PATH",
         default="restaurant",
         help="the feed: a shipped preset or the folder of your own (restaurant)",
+    )
+    feed.add_argument(
+        "--table", metavar="SCHEMA.TABLE", help="a feed without a preset: its raw table"
     )
     parser.add_argument("--stream", metavar="NAME", help="by default the preset's")
     add_shard(parser)
@@ -56,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Look, compare, tell."""
     where = database(options)
-    preset = load_preset(options.preset)
+    preset = load_preset(options.preset) if options.table is None else raw_preset(options.table)
     stream = options.stream or preset.name
     shard = Shard.parse(options.shard)
     variable = look_at_variable(options, stream, shard)
@@ -78,7 +82,7 @@ def run(options: argparse.Namespace) -> Outcome:
     place = Place(
         stream=stream,
         shard=f" --shard {options.shard}" if shard.of else "",
-        preset=options.preset,
+        preset=options.preset if options.table is None else None,
         variable=variable.name,
         database=database_flags(options),
         role=examined["role"],

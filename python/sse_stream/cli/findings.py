@@ -26,11 +26,12 @@ class Finding:
 class Place:
     """What the commands of a repair are about.
 
-    ``database`` and ``shard`` are options, with a space before.
+    ``database`` and ``shard`` are options, with a space before; ``preset`` is None for a stream
+    without one.
     """
 
     stream: str
-    preset: str
+    preset: str | None
     variable: str
     database: str
     role: str
@@ -41,6 +42,10 @@ class Place:
     def command(self, command: str) -> str:
         """Return a command of this package for the same database."""
         return f"python -m sse_stream {command}{self.database}"
+
+    def migrate(self) -> str:
+        """Return the command that applies what is missing."""
+        return self.command(f"migrate --preset {self.preset}" if self.preset else "migrate")
 
     def reset(self, to: object) -> str:
         """Return the command that moves the offset."""
@@ -82,7 +87,7 @@ def _not_migrated(found: _Found, place: Place) -> _Words:
     return (
         "the database has no schema sse_stream",
         "it was never migrated, or another database is meant",
-        f"as the owner of the schemas: {place.command(f'migrate --preset {place.preset}')}",
+        f"as the owner of the schemas: {place.migrate()}",
     )
 
 
@@ -90,7 +95,7 @@ def _migration_pending(found: _Found, place: Place) -> _Words:
     return (
         f"migrations of {found['owner']} are missing: {', '.join(found['versions'])}",
         "the database is behind the installed package; runs may fail with SchemaError",
-        f"as the owner of the schemas: {place.command(f'migrate --preset {place.preset}')}",
+        f"as the owner of the schemas: {place.migrate()}",
     )
 
 
@@ -100,7 +105,7 @@ def _migration_changed(found: _Found, place: Place) -> _Words:
         f"{', '.join(found['versions'])}",
         "their text was changed afterwards, so the database is not what the files say",
         "restore the files, put the change into a new migration, then: "
-        + place.command(f"migrate --preset {place.preset}"),
+        + place.migrate(),
     )
 
 
@@ -125,7 +130,7 @@ def _table_unusable(found: _Found, place: Place) -> _Words:
     return (
         found["message"],
         "a run fails with SchemaError before it reads anything",
-        f"as the owner of the schemas: {place.command(f'migrate --preset {place.preset}')}",
+        f"as the owner of the schemas: {place.migrate()}",
     )
 
 
