@@ -73,6 +73,8 @@ def check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
             raise ConfigError(
                 f"headers: the value of {name!r} is of type {type(value).__name__}; give text"
             )
+        if any(char < " " and char != "\t" for char in name + value):
+            raise ConfigError(f"headers: {name!r} holds a line break or another control character")
     return dict(headers)
 
 
@@ -286,7 +288,8 @@ def _ask(
     if parts.username:
         request.add_header("Authorization", _basic(parts.username, parts.password))
     for name, value in (headers or {}).items():
-        request.add_header(name, value)
+        # http.client writes Latin-1; an id of other signs goes out as it came, in UTF-8.
+        request.add_header(name, value.encode().decode("latin-1"))
     redirects = _Redirects if body is None else _NoRedirects
     proxies = _proxies((tls or {}).get("proxy"))
     opener = urllib.request.build_opener(redirects, _Secure(url, tls or {}), *proxies)

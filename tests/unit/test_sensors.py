@@ -229,6 +229,15 @@ def test_urls_are_shown_without_secrets() -> None:
     assert safe_url("https://u:p@h:1/stream?token=t#f") == "https://h:1/stream"
 
 
+def test_headers_of_any_script_are_sent_and_none_can_hold_another(source: Source) -> None:
+    _healthy(source)
+    sensor = _sensor(source, headers={"X-Tenant": "Jäger 🚢"})
+    assert sensor.poke({}) is True
+    assert source.requests[0][1]["x-tenant"].encode("latin-1").decode() == "Jäger 🚢"
+    with pytest.raises(ConfigError, match="'X-A' holds a line break"):
+        _sensor(source, headers={"X-A": "1\r\nX-Admin: s3cret"})
+
+
 @pytest.mark.parametrize("in_body", [False, True])
 def test_one_token_is_fetched_for_a_look(
     source: Source,

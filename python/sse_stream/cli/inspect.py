@@ -43,6 +43,8 @@ exit codes: 0 events came, 1 none did, or the source cannot be read, 2 wrong usa
 # Enough to tell whether it goes on behind an id.
 _RESUME_EVENTS = 3
 _RESUME_SECONDS = 5.0
+# Of a type's name, as far as people read it.
+_WIDEST = 60
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -167,8 +169,12 @@ def _summary(found: dict[str, Any], sample: Sample, ids: str, resume: str) -> li
     rows.append(("types", f"{len(found['types'])}, by {where}"))
     return [
         *table(rows),
-        *table([("", kind, str(n)) for kind, n in found["types"].items()] or [("",)]),
+        *table([("", _short(kind), str(n)) for kind, n in found["types"].items()] or [("",)]),
     ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 
 def _columns(starter: Starter) -> list[str]:
