@@ -104,8 +104,7 @@ def _migration_changed(found: _Found, place: Place) -> _Words:
         f"migrations of {found['owner']} differ from what was applied: "
         f"{', '.join(found['versions'])}",
         "their text was changed afterwards, so the database is not what the files say",
-        "restore the files, put the change into a new migration, then: "
-        + place.migrate(),
+        "restore the files, put the change into a new migration, then: " + place.migrate(),
     )
 
 

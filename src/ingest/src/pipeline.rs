@@ -101,10 +101,7 @@ impl Pipeline {
             broken_off: None,
             unreached: Some("no answer yet".to_owned()),
             revisit_at: now,
-            progress: Progress::new(
-                config.progress_every,
-                config.preset.stream.ids.are_counted(),
-            ),
+            progress: Progress::new(config.progress_every, config.preset.stream.ids.are_counted()),
             config,
             stop,
         })
