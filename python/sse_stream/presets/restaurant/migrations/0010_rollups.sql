@@ -64,12 +64,19 @@ comment on table analytics.payments_by_minute_parts is
 comment on table analytics.items_by_hour_parts is
     'what each writer counted; read the view items_by_hour';
 
+-- A batch has thousands of rows and some dozens of groups. enable_sort makes the planner gather the
+-- groups by hashing, whatever it was told of the number of rows when the session began, and only they
+-- are put into the order of their keys (an inner query with "offset 0" is planned by itself). The
+-- order keeps sessions of the same name from a deadlock.
+
 -- The orders of one statement. The argument is 1 for rows that came, -1 for rows that went; for an
 -- update both are called.
 create function analytics.roll_up_orders() returns trigger
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
+    set enable_sort = off
+    set jit = off
 as $$
 declare
     v_writer constant text := coalesce(current_setting('sse_stream.writer', true), '');
@@ -77,17 +84,20 @@ declare
 begin
     insert into analytics.sales_by_minute_parts as s
         (minute, location_code, service_type, writer, orders, priced_orders, revenue, tips)
-    select
-        date_bin('1 minute', c.order_ts, '2000-01-01 00:00:00+00'),
-        c.location_code collate "C",
-        c.service_type collate "C",
-        v_writer,
-        v_sign * count(*),
-        v_sign * count(c.total),
-        v_sign * coalesce(sum(c.total), 0.00),
-        v_sign * coalesce(sum(c.tip), 0.00)
-    from changed c
-    group by 1, 2, 3
+    select * from (
+        select
+            date_bin('1 minute', c.order_ts, '2000-01-01 00:00:00+00'),
+            c.location_code collate "C",
+            c.service_type collate "C",
+            v_writer,
+            v_sign * count(*),
+            v_sign * count(c.total),
+            v_sign * coalesce(sum(c.total), 0.00),
+            v_sign * coalesce(sum(c.tip), 0.00)
+        from changed c
+        group by 1, 2, 3
+        offset 0
+    ) n
     order by 1, 2, 3
     on conflict on constraint sales_by_minute_parts_pkey do update set
         orders = s.orders + excluded.orders,
@@ -99,8 +109,8 @@ end
 $$;
 
 -- The next three find the order of each row by its key, one look-up after the other: a lateral
--- query with a limit leaves the planner no other way than through the index, and the two settings
--- keep it from reading the table whole because that was small when the session began.
+-- query with a limit leaves the planner no other way than through the index, and enable_seqscan
+-- keeps it from reading the table whole because that was small when the session began.
 
 -- Items count in the minute of their order. Those of an order that is gone were taken off before it
 -- went, see roll_up_move.
@@ -109,6 +119,7 @@ create function analytics.roll_up_order_items() returns trigger
     security definer
     set search_path = pg_catalog, pg_temp
     set enable_seqscan = off
+    set enable_sort = off
     set jit = off
 as $$
 declare
@@ -132,12 +143,15 @@ begin
     ), by_hour as (
         insert into analytics.items_by_hour_parts as i
             (hour, location_code, category, item_name, writer, lines, quantity, revenue)
-        select
-            date_bin('1 hour', l.minute, '2000-01-01 00:00:00+00'), l.location_code, l.category,
-            l.item_name, v_writer, v_sign * count(*), v_sign * sum(l.qty),
-            v_sign * sum(l.extended_price)
-        from lines l
-        group by 1, 2, 3, 4
+        select * from (
+            select
+                date_bin('1 hour', l.minute, '2000-01-01 00:00:00+00'), l.location_code, l.category,
+                l.item_name, v_writer, v_sign * count(*), v_sign * sum(l.qty),
+                v_sign * sum(l.extended_price)
+            from lines l
+            group by 1, 2, 3, 4
+            offset 0
+        ) n
         order by 1, 2, 3, 4
         on conflict on constraint items_by_hour_parts_pkey do update set
             lines = i.lines + excluded.lines,
@@ -146,11 +160,14 @@ begin
     )
     insert into analytics.sales_by_minute_parts as s
         (minute, location_code, service_type, writer, items, item_revenue)
-    select
-        l.minute, l.location_code, l.service_type, v_writer, v_sign * sum(l.qty),
-        v_sign * sum(l.extended_price)
-    from lines l
-    group by 1, 2, 3
+    select * from (
+        select
+            l.minute, l.location_code, l.service_type, v_writer, v_sign * sum(l.qty),
+            v_sign * sum(l.extended_price)
+        from lines l
+        group by 1, 2, 3
+        offset 0
+    ) n
     order by 1, 2, 3
     on conflict on constraint sales_by_minute_parts_pkey do update set
         items = s.items + excluded.items,
@@ -165,6 +182,7 @@ create function analytics.roll_up_payments() returns trigger
     security definer
     set search_path = pg_catalog, pg_temp
     set enable_seqscan = off
+    set enable_sort = off
     set jit = off
 as $$
 declare
@@ -173,18 +191,21 @@ declare
 begin
     insert into analytics.payments_by_minute_parts as s
         (minute, location_code, method, writer, payments, amount)
-    select
-        date_bin('1 minute', c.processed_at, '2000-01-01 00:00:00+00'),
-        o.location_code collate "C",
-        c.method collate "C",
-        v_writer,
-        v_sign * count(*),
-        v_sign * sum(c.amount)
-    from changed c
-    cross join lateral (
-        select r.location_code from analytics.orders r where r.order_id = c.order_id limit 1
-    ) o
-    group by 1, 2, 3
+    select * from (
+        select
+            date_bin('1 minute', c.processed_at, '2000-01-01 00:00:00+00'),
+            o.location_code collate "C",
+            c.method collate "C",
+            v_writer,
+            v_sign * count(*),
+            v_sign * sum(c.amount)
+        from changed c
+        cross join lateral (
+            select r.location_code from analytics.orders r where r.order_id = c.order_id limit 1
+        ) o
+        group by 1, 2, 3
+        offset 0
+    ) n
     order by 1, 2, 3
     on conflict on constraint payments_by_minute_parts_pkey do update set
         payments = s.payments + excluded.payments,
@@ -199,6 +220,7 @@ create function analytics.roll_up_feedback() returns trigger
     security definer
     set search_path = pg_catalog, pg_temp
     set enable_seqscan = off
+    set enable_sort = off
     set jit = off
 as $$
 declare
@@ -208,22 +230,25 @@ begin
     insert into analytics.sales_by_minute_parts as s
         (minute, location_code, service_type, writer,
          feedback, ratings, rating_sum, nps_answers, nps_sum)
-    select
-        date_bin('1 minute', c.created_ts, '2000-01-01 00:00:00+00'),
-        coalesce(o.location_code, '') collate "C",
-        coalesce(o.service_type, '') collate "C",
-        v_writer,
-        v_sign * count(*),
-        v_sign * count(c.rating),
-        v_sign * coalesce(sum(c.rating), 0),
-        v_sign * count(c.nps),
-        v_sign * (count(*) filter (where c.nps >= 9) - count(*) filter (where c.nps <= 6))
-    from changed c
-    left join lateral (
-        select r.location_code, r.service_type
-        from analytics.orders r where r.order_id = c.order_id limit 1
-    ) o on true
-    group by 1, 2, 3
+    select * from (
+        select
+            date_bin('1 minute', c.created_ts, '2000-01-01 00:00:00+00'),
+            coalesce(o.location_code, '') collate "C",
+            coalesce(o.service_type, '') collate "C",
+            v_writer,
+            v_sign * count(*),
+            v_sign * count(c.rating),
+            v_sign * coalesce(sum(c.rating), 0),
+            v_sign * count(c.nps),
+            v_sign * (count(*) filter (where c.nps >= 9) - count(*) filter (where c.nps <= 6))
+        from changed c
+        left join lateral (
+            select r.location_code, r.service_type
+            from analytics.orders r where r.order_id = c.order_id limit 1
+        ) o on true
+        group by 1, 2, 3
+        offset 0
+    ) n
     order by 1, 2, 3
     on conflict on constraint sales_by_minute_parts_pkey do update set
         feedback = s.feedback + excluded.feedback,
