@@ -12,7 +12,7 @@ const MINUTES = 180;
 const SETTLE_MS = 5000;
 const FIRST_PAINT_MS = 1000;
 const TICKER_MS = 1000;
-const WATCH_MS = 10_000;
+const WATCH_MS = 6000;
 const RED_MS = 5000;
 
 let browser: Browser;
