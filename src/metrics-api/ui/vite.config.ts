@@ -1,10 +1,25 @@
-import { defineConfig } from "vite";
+import { readFileSync } from "node:fs";
+import { type Plugin, defineConfig } from "vite";
 
 // Where the numbers come from while the page is being written: `METRICS_URL=... npm run dev`.
 const server = process.env.METRICS_URL ?? "http://127.0.0.1:8010";
 const paths = ["live", "kpis", "locations", "dead-letters", "streams", "metrics", "orders", "pipeline"];
 
+// What the page carries of others, with their terms, which ask to go wherever it goes.
+const carried = ["react", "react-dom", "scheduler", "uplot"];
+
+function licences(): Plugin {
+  return {
+    name: "licences",
+    generateBundle() {
+      const texts = carried.map((name) => `${name}\n\n${readFileSync(`node_modules/${name}/LICENSE`, "utf8")}`);
+      this.emitFile({ type: "asset", name: "licences.txt", source: texts.join("\n") });
+    },
+  };
+}
+
 export default defineConfig({
+  plugins: [licences()],
   // Relative, so that a proxy may put the page under any path.
   base: "./",
   build: {
