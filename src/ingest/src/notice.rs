@@ -1,8 +1,9 @@
 //! A word on the channel `sse_stream` for each commit that brought rows, to readers who wait for them.
 
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Statement};
 
+use crate::connect::Param;
 use crate::offsets::Key;
 use crate::settle::Committed;
 
@@ -13,6 +14,11 @@ const TELL: &str = "
         'writer', writer, 'position', position, 'events', $6::bigint)::text)
     from sse_stream.offsets
     where stream = $1 and shard = $2 and writer = $3 and fence = $4 and position = $5";
+
+/// A replay has no offset that could say so.
+const TELL_OF_REPLAY: &str = "
+    select pg_notify('sse_stream',
+        json_build_object('stream', $1, 'shard', $2, 'events', $3)::text)";
 
 /// How a writer tells of its commits.
 pub(crate) struct Notice(Statement);
@@ -38,9 +44,23 @@ impl Notice {
         let events = (done.events + done.resumed) as i64;
         let params: [&(dyn ToSql + Sync); 6] =
             [&stream, &shard, &writer, &fence, &position, &events];
-        // Listeners look by themselves now and then; the rows stand without them.
-        if let Err(error) = client.execute(&self.0, &params).await {
-            tracing::debug!("nobody was told of a commit: {error}");
-        }
+        hear(client.execute(&self.0, &params).await);
+    }
+}
+
+/// Tells of letters that a replay landed; to be said in one flight with its commit.
+pub(crate) async fn tell_of_replay(client: &Client, (stream, shard): Key<'_>, landed: u64) {
+    if landed > 0 {
+        let events = landed as i64;
+        let params: [Param<'_>; 3] =
+            [(&stream, Type::TEXT), (&shard, Type::INT4), (&events, Type::INT8)];
+        hear(client.execute_typed(TELL_OF_REPLAY, &params).await);
+    }
+}
+
+/// Listeners look by themselves now and then; the rows stand without them.
+fn hear(told: Result<u64, Error>) {
+    if let Err(error) = told {
+        tracing::debug!("nobody was told of a commit: {error}");
     }
 }

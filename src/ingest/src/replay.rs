@@ -7,7 +7,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join;
+use futures_util::future::{join, try_join};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::history;
 use crate::host::Host;
 use crate::land::Past;
+use crate::notice;
 use crate::preset::Preset;
 use crate::settle::{Settler, read_catalog};
 
@@ -233,10 +234,10 @@ impl Work<'_> {
                 *done.rows.entry(table).or_default() += rows;
             }
         }
-        self.client
-            .batch_execute("commit")
-            .await
-            .map_err(|error| Error::database("cannot commit the replayed letters", error))?;
+        let stream = self.asked.stream.as_deref().unwrap_or(&self.asked.preset.stream.name);
+        let told = notice::tell_of_replay(&self.client, (stream, self.asked.shard), done.landed);
+        let (committed, ()) = join(self.client.batch_execute("commit"), told).await;
+        committed.map_err(|error| Error::database("cannot commit the replayed letters", error))?;
         Ok(done)
     }
 

@@ -6,7 +6,8 @@ use futures_util::stream::poll_fn;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-use crate::support::{Db, Script, config, eventually, run, split_preset};
+use crate::replay::{open, replay};
+use crate::support::{Db, Script, config, eventually, land, run, split_preset};
 
 const ORDER: (&str, &str) = ("order", r#"{"order":1,"at":"2026-01-01T00:00:00Z"}"#);
 
@@ -58,6 +59,20 @@ async fn each_commit_that_brings_rows_is_told_once() {
     source.add(&[("paid", r#"{"order":1,"total":12.50}"#)]);
     run(config(&db, &source)).await.unwrap();
     assert_eq!(heard(&db, &mut said).await, [told(3, 3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replayed_letters_are_told_too() {
+    let db = Db::new().await;
+    land(&db, &Script::of(&[ORDER, ("item", r#"{"item":11,"order":1,"name":"Tea","qty":0}"#)]))
+        .await;
+    let (_client, mut said) = listen(&db).await;
+    replay(&db, open()).await;
+    assert!(heard(&db, &mut said).await.is_empty());
+    db.run("alter table shop.items drop constraint items_qty_check").await;
+    replay(&db, open()).await;
+    let word = r#"{"stream" : "shop", "shard" : 0, "events" : 1}"#;
+    assert_eq!(heard(&db, &mut said).await, [word]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ const FORBID: &str = "alter table shop.items add constraint items_qty_check chec
 const LETTERS: &str = "select event_offset, reason_code, state, attempts, settled_by, raw_landed
     from sse_stream.dead_letters order by dead_letter_id";
 
-fn open() -> Selection {
+pub(crate) fn open() -> Selection {
     Selection {
         ids: Vec::new(),
         reasons: Vec::new(),
@@ -49,7 +49,7 @@ async fn replay_with(db: &Db, asked: &Replay, host: Arc<dyn Host>) -> Replayed {
     ingest::replay(&db.config(), asked, host, &Stop::default()).await.unwrap()
 }
 
-async fn replay(db: &Db, selection: Selection) -> Replayed {
+pub(crate) async fn replay(db: &Db, selection: Selection) -> Replayed {
     replay_with(db, &asked(selection), Arc::new(NoHost)).await
 }
 
