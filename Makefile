@@ -240,7 +240,7 @@ dist/.stamp-wheel: .venv/.stamp-requirements $(ENGINE)
 $(UI)/node_modules/.stamp: $(UI)/package.json $(UI)/package-lock.json
 	@sh demo/prerequisites.sh node
 	@echo "installing what builds the live page into $(UI)/node_modules"
-	@cd $(UI) && npm ci --silent --no-progress
+	@cd $(UI) && npm ci --loglevel=error --no-progress
 	@touch $@
 
 $(UI)/dist/index.html: $(UI)/node_modules/.stamp $(UI_SOURCES)

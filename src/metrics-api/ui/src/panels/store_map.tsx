@@ -46,7 +46,7 @@ export function StoreMap({ sites, onToggle }: Props) {
   const inLens = placed.filter((_, index) => near.has(index));
   const outside = placed.filter((_, index) => !near.has(index));
   const most = Math.max(...placed.map((site) => site.size), 0);
-  const magnify = fit(inLens.map((site) => site.place), lens, 30, 72);
+  const magnify = fit(inLens.map((site) => site.place), lens, 30, 88);
   return (
     <div ref={box} className="map">
       <svg width={width} height={height} role="group" aria-label="Map of the stores">
