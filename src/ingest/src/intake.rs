@@ -471,15 +471,16 @@ fn is_dense(config: &RunConfig) -> bool {
         && !names.any(|name| stream.filters.iter().any(|filter| filter == name))
 }
 
-/// Which of `writers` takes an event, by the text of the value it is split by: FNV-1a, in 64 bits.
-/// Events without one go to the first.
+/// Which of `writers` takes an event, by the text of the value it is split by: FNV-1a, in 64 bits, and
+/// mixed at the end, because the last characters, which are what differs between numbers that are
+/// counted, reach few of its bits. Events without one go to the first.
 fn writer_of(split: Option<&str>, writers: usize) -> usize {
     let Some(text) = split.filter(|_| writers > 1) else { return 0 };
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    // The low bits of this hash are its weakest.
-    ((hash >> 32) % writers as u64) as usize
+    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    ((mixed >> 32) % writers as u64) as usize
 }
 
 /// Whether a response that ends is asked for again.
@@ -500,4 +501,28 @@ fn is_token(id: &[u8]) -> bool {
 fn parse_id(id: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(id).ok()?;
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::writer_of;
+
+    #[test]
+    fn numbers_that_are_counted_are_shared_out_evenly() {
+        for start in [1, 100, 1_234_000, 10_000_000_000_u64] {
+            for writers in [2, 3, 4, 8] {
+                let mut counts = vec![0; writers];
+                for number in start..start + 1600 {
+                    counts[writer_of(Some(&number.to_string()), writers)] += 1;
+                }
+                let fair = 1600 / writers;
+                assert!(
+                    counts.iter().all(|count| (fair * 3 / 4..fair * 5 / 4).contains(count)),
+                    "{writers} writers from {start}: {counts:?}"
+                );
+            }
+        }
+        assert_eq!(writer_of(None, 4), 0);
+        assert_eq!(writer_of(Some("7"), 1), 0);
+    }
 }
