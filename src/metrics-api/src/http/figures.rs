@@ -48,9 +48,8 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, mut parameters: Paramet
 
 /// `GET /metrics/latest`: the rows of the last minute that is over.
 pub(super) async fn latest(State(app): State<Arc<App>>, mut parameters: Parameters) -> Answer {
-    let mut filter = parameters.filter(&app.sampler.sites())?;
+    let filter = parameters.places(&app.sampler.sites(), 1)?;
     parameters.finish("location, service_type")?;
-    filter.minutes = 1;
     let session = app.store.session().await?;
     let window = Window::last_complete(&session).await?;
     let sort = Sort { by: "location", descending: false };

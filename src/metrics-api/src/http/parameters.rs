@@ -142,6 +142,11 @@ impl Parameters {
     /// Window, sites and services. Codes are checked against the known `sites`, if any are known.
     pub(super) fn filter(&mut self, sites: &[Site]) -> Result<Filter, Rejection> {
         let minutes = self.number("minutes", 60, 1440)?;
+        self.places(sites, minutes)
+    }
+
+    /// The same with a window that nobody chooses.
+    pub(super) fn places(&mut self, sites: &[Site], minutes: u32) -> Result<Filter, Rejection> {
         let codes: Vec<&str> = sites.iter().map(|site| site.code.as_str()).collect();
         let locations = self.set("location", &codes)?;
         let service_types = self.set("service_type", &SERVICES)?;
@@ -182,6 +187,19 @@ impl Parameters {
             let message = format!("{name} is {text:?}; allowed are {}", allowed.join(", "));
             Rejection::invalid(name, message)
         })
+    }
+
+    /// A code such as those of dead letters. That none is open just now makes it no wrong one.
+    pub(super) fn code(&mut self, name: &str) -> Result<Option<String>, Rejection> {
+        let Some(text) = self.take(name)? else {
+            return Ok(None);
+        };
+        let is_code = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if text.is_empty() || text.len() > 64 || !is_code(&text) {
+            let message = format!("{name} is {text:?}; give a code like wrong_type");
+            return Err(Rejection::invalid(name, message));
+        }
+        Ok(Some(text))
     }
 
     pub(super) fn entity(&mut self) -> Result<Entity, Rejection> {

@@ -93,6 +93,7 @@ async fn the_pipeline_is_told_from_the_books() {
         .collect();
     assert_eq!(offsets, [7, 6]);
     assert_eq!(letters["rows"][0].get("raw"), None);
+    assert_eq!(server.json("/dead-letters?reason=wrong_type").await["rows"], json!([]));
 
     for (age, state) in [(1.0, "live"), (4.0, "late"), (7.0, "stopped")] {
         db.heard(age).await;
