@@ -194,7 +194,8 @@ impl Parameters {
         let Some(text) = self.take(name)? else {
             return Ok(None);
         };
-        let is_code = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let is_code =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         if text.is_empty() || text.len() > 64 || !is_code(&text) {
             let message = format!("{name} is {text:?}; give a code like wrong_type");
             return Err(Rejection::invalid(name, message));
