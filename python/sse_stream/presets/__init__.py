@@ -94,7 +94,10 @@ def _stream_name(text: str, preset: str) -> str:
             inside = _STREAM_TABLE.match(line) is not None
         elif inside and (found := _NAME.match(line)):
             return found.group(2)
-    raise ConfigError(f'preset {preset!r} has no [stream] name; add name = "..." below [stream]')
+    raise ConfigError(
+        f"preset {preset!r} has no [stream] name of letters, digits, '.', '_' and '-'; "
+        'write name = "..." below a line [stream]'
+    )
 
 
 def _migrations(folder: Path) -> tuple[Migration, ...]:
