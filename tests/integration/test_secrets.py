@@ -101,17 +101,21 @@ def _database_connection(dsn: str, password: str | None = None, **extra: Any) ->
 
 
 def _operate(haystack: Haystack, expected: str, url: str, **arguments: Any) -> None:
-    """Run the operator, which must fail with an error that says ``expected``."""
-    operator = SSEStreamOperator(
-        task_id="ingest",
-        sse_url=url,
-        timeout_seconds=1.5,
-        offset_variable=None,
-        **{"headers": HEADERS, **arguments},
-    )
-    haystack.add(repr(operator), str(operator))
-    with pytest.raises(Exception, match=expected) as caught:
+    """Make and run the operator, one of which must fail with an error that says ``expected``."""
+
+    def make_and_run() -> None:
+        operator = SSEStreamOperator(
+            task_id="ingest",
+            sse_url=url,
+            timeout_seconds=1.5,
+            offset_variable=None,
+            **{"headers": HEADERS, **arguments},
+        )
+        haystack.add(repr(operator), str(operator))
         operator.execute({})
+
+    with pytest.raises(Exception, match=expected) as caught:
+        make_and_run()
     haystack.add_exception(caught.value)
 
 
