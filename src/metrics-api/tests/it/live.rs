@@ -116,7 +116,9 @@ async fn a_web_socket_says_the_same() {
     let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
     let mut id = None;
     let mut kinds = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
     loop {
+        assert!(Instant::now() < deadline, "{kinds:?}");
         let frame = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap();
         let Some(Ok(tungstenite::Message::Text(text))) = frame else { panic!("{frame:?}") };
         let message = Message::new(&text);
@@ -134,6 +136,7 @@ async fn a_web_socket_says_the_same() {
     socket.send(tungstenite::Message::Text("{}".into())).await.unwrap();
     socket.send(tungstenite::Message::Ping(vec![7].into())).await.unwrap();
     loop {
+        assert!(Instant::now() < deadline, "the ping stayed without an answer");
         let frame = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
         if let tungstenite::Message::Pong(bytes) = frame {
             assert_eq!(&bytes[..], [7]);

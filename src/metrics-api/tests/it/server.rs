@@ -147,6 +147,8 @@ impl Message {
 pub(crate) struct Sse {
     answer: reqwest::Response,
     buffer: String,
+    /// No test listens longer: one that waits for what never comes shall fail and not hang.
+    deadline: Instant,
 }
 
 impl Sse {
@@ -158,11 +160,12 @@ impl Sse {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        Self { answer, buffer: String::new() }
+        Self { answer, buffer: String::new(), deadline: Instant::now() + PATIENCE * 3 }
     }
 
     /// The next message; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Message> {
+        assert!(Instant::now() < self.deadline, "what was waited for did not come");
         loop {
             while let Some((block, rest)) = self.buffer.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
