@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::database::Db;
-use crate::server::Server;
+use crate::server::{Server, http};
 
 #[tokio::test]
 async fn each_bad_parameter_is_named() {
@@ -55,7 +55,7 @@ async fn each_bad_parameter_is_named() {
     assert_eq!((status, &body["error"]["code"]), (404, &Value::from("not_found")));
     let (status, _) = server.get(&format!("/kpis?location={}", "x".repeat(5000))).await;
     assert_eq!(status, 414);
-    let answer = reqwest::Client::new().post(server.url("/kpis")).send().await.unwrap();
+    let answer = http().post(server.url("/kpis")).send().await.unwrap();
     assert_eq!(answer.status(), 405);
 }
 
@@ -86,7 +86,7 @@ async fn the_page_and_the_description_ask_nobody_else() {
     let db = Db::new().await;
     let server = Server::start(&db, &[]);
     for target in ["/", "/docs"] {
-        let answer = reqwest::get(server.url(target)).await.unwrap();
+        let answer = http().get(server.url(target)).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
         assert!(policy.starts_with("default-src 'none'"), "{policy}");

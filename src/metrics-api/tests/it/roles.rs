@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::database::Db;
-use crate::server::Server;
+use crate::server::{Server, http};
 
 #[tokio::test]
 async fn a_viewer_sees_figures_and_an_operator_what_went_wrong() {
@@ -44,7 +44,7 @@ async fn a_viewer_sees_figures_and_an_operator_what_went_wrong() {
     assert_eq!(error("mend").await, "the secret of it");
     // Not through the live stream either.
     for (token, secret) in [("look", false), ("mend", true)] {
-        let request = reqwest::Client::new().get(server.url("/live")).bearer_auth(token);
+        let request = http().get(server.url("/live")).bearer_auth(token);
         let mut answer = request.send().await.unwrap();
         let mut text = String::new();
         while !text.contains("event: pipeline\n") || !text.ends_with("\n\n") {
