@@ -15,6 +15,8 @@ KEYS = ("AIRFLOW_FERNET_KEY", "AIRFLOW_WEBSERVER_SECRET_KEY")
 SHORTEST = 16
 # Passwords stand in URLs; keys may also hold what base64 ends with.
 _SAFE = re.compile(r"[A-Za-z0-9_-]+=*")
+# A key is changed by giving the new one and the old one.
+_KEYS = re.compile(rf"{_SAFE.pattern}(,{_SAFE.pattern})*")
 _EXAMPLES = re.compile(r"change|example|password|secret|admin", re.IGNORECASE)
 
 
@@ -85,7 +87,7 @@ def problems(found: dict[str, str]) -> list[str]:
             wrong.append(f"{name} is empty")
         elif len(value) < SHORTEST:
             wrong.append(f"{name} is shorter than {SHORTEST} characters")
-        elif not _SAFE.fullmatch(value):
+        elif not (_KEYS if name in KEYS else _SAFE).fullmatch(value):
             wrong.append(f"{name} holds more than letters, digits, hyphen and underscore")
         elif name not in KEYS and _EXAMPLES.search(value):
             wrong.append(f"{name} looks like an example")

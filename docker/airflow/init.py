@@ -48,6 +48,7 @@ def connections_and_variable() -> None:
     """Write both connections; make the Variable if it is missing."""
     from airflow.models import Connection, Variable
     from airflow.utils.session import create_session
+    from cryptography.fernet import InvalidToken
 
     api = urlsplit(os.environ["RESTAURANT_API_URL"])
     wanted = {
@@ -70,7 +71,13 @@ def connections_and_variable() -> None:
     }
     with create_session() as session:
         for conn_id, values in wanted.items():
-            found = session.query(Connection).filter(Connection.conn_id == conn_id).one_or_none()
+            try:
+                found = session.query(Connection).filter_by(conn_id=conn_id).one_or_none()
+            except InvalidToken:
+                sys.exit(
+                    f"connection {conn_id}: AIRFLOW_FERNET_KEY is not the one it was stored with; to"
+                    " change it give both as NEW,OLD (docs/runbook.md, Passwords)"
+                )
             connection = found or Connection(conn_id=conn_id)
             for field, value in values.items():
                 setattr(connection, field, value)
