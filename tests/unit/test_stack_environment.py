@@ -86,6 +86,15 @@ def test_one_secret_for_two_is_refused(file: Path) -> None:
     ]
 
 
+def test_a_key_is_changed_by_giving_both(file: Path) -> None:
+    environment.make()
+    found = environment.read(file)
+    found["AIRFLOW_FERNET_KEY"] += "," + base64.urlsafe_b64encode(b"k" * 32).decode()
+    assert environment.problems(found) == []
+    found["AIRFLOW_FERNET_KEY"] += ","
+    assert len(environment.problems(found)) == 1
+
+
 def test_the_process_has_the_last_word_as_with_compose(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
