@@ -4,7 +4,7 @@
 //! beginning is sent away. So a client costs no memory beyond its socket, and a slow one delays
 //! nobody.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,7 +58,7 @@ struct Kept {
 #[derive(Default)]
 struct Shown {
     data: BTreeMap<Kind, Box<RawValue>>,
-    orders: HashSet<String>,
+    orders: Vec<Order>,
 }
 
 impl Room {
@@ -201,14 +201,15 @@ impl Room {
             }
         }
         let is_first = !shown.data.contains_key(&Kind::Orders);
+        // Those whose payment has come since are sent once more.
         let fresh: Vec<&Order> =
-            orders.iter().filter(|order| !shown.orders.contains(&order.order_id)).collect();
+            orders.iter().filter(|order| !shown.orders.contains(order)).collect();
         // The first list is news even when it is empty: then it says that there are none.
         if !fresh.is_empty() || is_first {
             news.push((Kind::Orders, raw(&json!({ "rows": fresh }))));
         }
-        shown.orders = orders.iter().map(|order| order.order_id.clone()).collect();
         shown.data.insert(Kind::Orders, raw(&json!({ "rows": orders })));
+        shown.orders = orders;
         Ok(news)
     }
 

@@ -56,6 +56,14 @@ async fn first_the_whole_state_then_what_is_committed_within_a_second() {
         message.has_order(&mine)
     })
     .await;
+
+    // Once more when its payment comes.
+    let unpaid = db.order("LOC-ON-001", "null").await;
+    let orders = live.until(|message| message.has_order(&unpaid)).await;
+    assert_eq!(orders.data["rows"][0]["total"], Value::Null);
+    db.run(&format!("update analytics.orders set total = 9.50 where order_id = '{unpaid}'")).await;
+    let orders = live.until(|message| message.has_order(&unpaid)).await;
+    assert_eq!(orders.data["rows"][0]["total"], "9.50");
 }
 
 #[tokio::test]
