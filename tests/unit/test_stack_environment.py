@@ -24,7 +24,7 @@ def test_it_is_made_with_a_random_secret_each_that_only_its_owner_reads(file: Pa
     assert sorted(environment.make()) == sorted(SECRETS)
     made = environment.read(file)
     assert environment.problems(made) == []
-    assert len({made[name] for name in SECRETS}) == len(SECRETS) == 9
+    assert len({made[name] for name in SECRETS}) == len(SECRETS) == 10
     assert len(base64.urlsafe_b64decode(made["AIRFLOW_FERNET_KEY"])) == 32
     assert file.stat().st_mode & 0o777 == 0o600
     environment.require_secrets()
