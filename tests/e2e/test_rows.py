@@ -85,6 +85,7 @@ def test_a_row_lost_with_its_event_is_found(demo: Demo) -> None:
     assert {(found.table, found.column) for found in differences} == {
         ("raw_data.events_raw", "row"),
         ("analytics.feedback", "row"),
+        ("analytics.sales_by_minute", "numbers"),
     }
 
 
