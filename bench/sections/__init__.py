@@ -9,6 +9,7 @@ FULL = (
     "replay",
     "batches",
     "bad_events",
+    "rollups",
     "distance",
     "latency",
     "fanout",

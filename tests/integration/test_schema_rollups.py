@@ -121,10 +121,10 @@ def test_a_replay_adds_nothing_and_a_late_payment_corrects_the_minute_of_its_ord
 ) -> None:
     facts = make_facts(3, 30, unpaid=1)
     facts.insert(engine)
-    parts = [owner.run(f"select * from {table} order by 1, 2, 3, 4, 5") for table in PARTS]
+    parts = [owner.run(f"select * from {table} order by 1, 2, 3, 4") for table in PARTS]
     for table in FACTS:
         insert(engine, table, getattr(facts, table), "on conflict do nothing")
-    assert parts == [owner.run(f"select * from {table} order by 1, 2, 3, 4, 5") for table in PARTS]
+    assert parts == [owner.run(f"select * from {table} order by 1, 2, 3, 4") for table in PARTS]
     at = facts.orders[0]["order_ts"].replace(second=0, microsecond=0)
     row = "select priced_orders, revenue, tips from analytics.sales_by_minute where minute = %s"
     assert owner.run(row, at) == [(0, 0, 0)]
@@ -187,7 +187,7 @@ def test_whoever_moves_an_order_waits_for_those_who_add_to_it(dsn: str, owner: D
 
 def test_orders_are_found_by_their_key_however_few_they_were_at_first(owner: Database) -> None:
     owner.connection.autocommit = False
-    for table in ("order_items", "payments", "feedback"):
+    for table in ("order_items", "feedback"):
         # Its look-ups would count too.
         owner.run(f"alter table analytics.{table} drop constraint {table}_order_id_fkey")
     make_facts(30, 1).insert(owner)
@@ -201,9 +201,9 @@ def test_orders_are_found_by_their_key_however_few_they_were_at_first(owner: Dat
         " where relid = 'analytics.orders'::regclass"
     )
     [(scanned, looked_up)] = owner.run(reads)
-    for table in ("order_items", "payments", "feedback"):
+    for table in ("order_items", "feedback"):
         insert(owner, table, getattr(facts, table))
-    rows = sum(len(getattr(facts, table)) for table in ("order_items", "payments", "feedback"))
+    rows = len(facts.order_items) + len(facts.feedback)
     assert owner.run(reads) == [(scanned, looked_up + rows)]
     owner.connection.rollback()
 

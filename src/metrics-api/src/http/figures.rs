@@ -92,12 +92,13 @@ pub(super) async fn locations_top(State(app): State<Arc<App>>, parameters: Param
 
 /// `GET /items/top`.
 pub(super) async fn items_top(State(app): State<Arc<App>>, parameters: Parameters) -> Answer {
-    ranking(&app, parameters, Entity::Item, "minutes, location, metric, n").await
+    ranking(&app, parameters, Entity::Item, "minutes, location, service_type, metric, n").await
 }
 
 /// `GET /payments/mix`.
 pub(super) async fn payments_mix(State(app): State<Arc<App>>, parameters: Parameters) -> Answer {
-    ranking(&app, parameters, Entity::PaymentMethod, "minutes, location, metric, n").await
+    let allowed = "minutes, location, service_type, metric, n";
+    ranking(&app, parameters, Entity::PaymentMethod, allowed).await
 }
 
 async fn ranking(app: &App, mut parameters: Parameters, by: Entity, allowed: &str) -> Answer {
@@ -105,13 +106,6 @@ async fn ranking(app: &App, mut parameters: Parameters, by: Entity, allowed: &st
     let metric = parameters.choice("metric", by.metrics())?;
     let n = parameters.number("n", 10, 200)?;
     parameters.finish(allowed)?;
-    if !filter.service_types.is_empty() && !by.knows_services() {
-        let message = format!(
-            "service_type does not apply here: the roll-up of {} knows none; leave it out",
-            by.as_str()
-        );
-        return Err(Rejection::invalid("service_type", message));
-    }
     let session = app.store.session().await?;
     let window = Window::last(&session, filter.minutes).await?;
     // What is counted by the hour is shown by the hour, and says so.

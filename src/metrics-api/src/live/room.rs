@@ -149,8 +149,9 @@ impl Room {
                 match store::in_time(self.compute(hub, slow, &mut shown)).await {
                     Ok(news) => {
                         if slow {
-                            let is_long = self.filter.minutes > LONG;
-                            next_slow = begun + if is_long { SELDOM } else { SECOND };
+                            let pause = if self.filter.minutes > LONG { SELDOM } else { SECOND };
+                            // Four fifths of the time belong to others, however long a look takes.
+                            next_slow = begun + pause.max(5 * begun.elapsed());
                         }
                         self.send(hub, news, Some(&shown));
                     }
@@ -189,9 +190,12 @@ impl Room {
             raw(&json!({ "window": window, "current": current, "before": before })),
         ));
         if slow {
-            let points = store::series(&snapshot, &window, filter).await?;
-            found.push((Kind::Series, raw(&json!({ "window": window, "points": points }))));
-            found.push((Kind::Top, raw(&tops(&snapshot, &window, filter).await?)));
+            // Rankings of a filter look at facts: should that take too long, the rest is told all
+            // the same. The page goes by the course to say how old both are.
+            match courses(&snapshot, &window, filter).await {
+                Ok(both) => found.extend(both),
+                Err(error) => tracing::warn!("no rankings of {filter:?}: {}", store::chain(&error)),
+            }
         }
         drop(snapshot);
         for (kind, data) in found {
@@ -248,8 +252,18 @@ impl Room {
     }
 }
 
-/// The rankings of the page. Items and payments are not known by service, so with such a filter
-/// they are null.
+/// The course of a window and the rankings of the page.
+async fn courses(
+    client: &impl deadpool_postgres::GenericClient,
+    window: &Window,
+    filter: &Filter,
+) -> Result<[(Kind, Box<RawValue>); 2], Error> {
+    let points = store::series(client, window, filter).await?;
+    let series = raw(&json!({ "window": window, "points": points }));
+    Ok([(Kind::Series, series), (Kind::Top, raw(&tops(client, window, filter).await?))])
+}
+
+/// The rankings of the page.
 async fn tops(
     client: &impl deadpool_postgres::GenericClient,
     window: &Window,
@@ -268,12 +282,9 @@ async fn ranking(
     filter: &Filter,
     by: Entity,
     n: i64,
-) -> Result<Option<Vec<store::Top>>, Error> {
-    if !filter.service_types.is_empty() && !by.knows_services() {
-        return Ok(None);
-    }
+) -> Result<Vec<store::Top>, Error> {
     let window = if by.is_hourly() { window.hours() } else { *window };
-    store::top(client, &window, filter, Ranking { by, metric: by.metrics()[0], n }).await.map(Some)
+    store::top(client, &window, filter, Ranking { by, metric: by.metrics()[0], n }).await
 }
 
 /// A client's place in a room.

@@ -48,11 +48,6 @@ impl Entity {
     pub fn is_hourly(self) -> bool {
         matches!(self, Self::Item | Self::Category)
     }
-
-    /// Whether its roll-up knows by what service an order was made.
-    pub fn knows_services(self) -> bool {
-        matches!(self, Self::Location | Self::ServiceType)
-    }
 }
 
 /// What to rank, by what, and how many of them.
@@ -95,7 +90,7 @@ pub struct Top {
     pub share: Option<f64>,
 }
 
-/// The largest of a window. Items and categories are counted by the hour, so theirs is `window`
+/// The largest of a window. Items and categories are counted by the hour, so theirs is a window
 /// widened to [`Window::hours`] by the caller.
 ///
 /// # Errors
@@ -106,12 +101,12 @@ pub async fn top(
     filter: &Filter,
     ranking: Ranking,
 ) -> Result<Vec<Top>, Error> {
-    let (from, until, sites) = (window.from, window.end(), filter.sites());
+    let (from, sites, services) = (window.from, filter.sites(), filter.services());
+    let until = if ranking.by.is_hourly() { window.end_of_hour() } else { window.end() };
     let by = ranking.by.as_str();
     match ranking.by {
         Entity::Location | Entity::ServiceType => {
             let statement = client.prepare_cached(SALES).await?;
-            let services = filter.services();
             let rows = client
                 .query(
                     &statement,
@@ -140,7 +135,10 @@ pub async fn top(
         Entity::Item | Entity::Category => {
             let statement = client.prepare_cached(ITEMS).await?;
             let rows = client
-                .query(&statement, &[&from, &until, &sites, &by, &ranking.metric, &ranking.n])
+                .query(
+                    &statement,
+                    &[&from, &until, &sites, &services, &by, &ranking.metric, &ranking.n],
+                )
                 .await?;
             let place = |row: tokio_postgres::Row| {
                 let key: String = row.get(0);
@@ -160,7 +158,7 @@ pub async fn top(
         Entity::PaymentMethod => {
             let statement = client.prepare_cached(PAYMENTS).await?;
             let rows = client
-                .query(&statement, &[&from, &until, &sites, &ranking.metric, &ranking.n])
+                .query(&statement, &[&from, &until, &sites, &services, &ranking.metric, &ranking.n])
                 .await?;
             let place = |row: tokio_postgres::Row| {
                 let key: String = row.get(0);

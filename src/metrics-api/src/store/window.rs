@@ -87,11 +87,20 @@ impl Window {
         self.until.duration_since(self.from)
     }
 
-    /// The hours that it touches.
+    /// The hours that it touches, up to the moment in which it ends.
     pub fn hours(&self) -> Self {
-        let hour = self.from.as_second().div_euclid(3600) * 3600;
-        Self { from: whole(hour), ..*self }
+        Self { from: hour_of(self.from), ..*self }
     }
+
+    /// The end of the hour in which the window ends.
+    pub(super) fn end_of_hour(&self) -> Timestamp {
+        let hour = hour_of(self.until);
+        if hour == self.until { hour } else { hour + SignedDuration::from_hours(1) }
+    }
+}
+
+fn hour_of(time: Timestamp) -> Timestamp {
+    whole(time.as_second().div_euclid(3600) * 3600)
 }
 
 fn minute_of(time: Timestamp) -> Timestamp {
@@ -120,5 +129,8 @@ mod tests {
         assert_eq!(before.first_full_minute(), at("2026-03-01T12:30:00Z"));
         assert_eq!(before.end(), window.from);
         assert_eq!(window.hours().from, at("2026-03-01T12:00:00Z"));
+        assert_eq!(window.end_of_hour(), at("2026-03-01T13:00:00Z"));
+        let full = Window::ending(at("2026-03-01T13:00:00Z"), 3);
+        assert_eq!(full.end_of_hour(), full.until);
     }
 }

@@ -165,48 +165,61 @@ async fn courses_rows_and_rankings_equal_the_facts() {
         .collect();
     assert_eq!(found, expected);
 
-    let top = server.json("/items/top?minutes=30&metric=items").await;
-    let from = text(&top, "/window/from");
-    assert!(from.ends_with(":00:00Z"), "items are counted by the hour: {from}");
-    let expected = db
-        .list(&format!(
-            "select item_name, category, count(*), sum(qty), round(sum(extended_price), 2)
-            from analytics.order_items join analytics.orders using (order_id)
-            where order_ts >= '{from}' group by 1, 2 order by 4 desc, 1"
-        ))
-        .await;
-    let found: Vec<String> = top["rows"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| {
-            format!(
-                "{}|{}|{}|{}|{}",
-                text(row, "/key"),
-                text(row, "/category"),
-                row["lines"],
-                row["items"],
-                text(row, "/revenue")
-            )
-        })
-        .collect();
-    assert_eq!(found, expected);
+    // All of them stand in roll-ups, parts are added up from the facts.
+    for (filter, part) in [
+        ("", "true"),
+        ("&location=LOC-ON-001,LOC-ON-002", "location_code in ('LOC-ON-001', 'LOC-ON-002')"),
+        ("&service_type=delivery", "service_type = 'delivery'"),
+        (
+            "&location=LOC-ON-001&service_type=takeout",
+            "location_code = 'LOC-ON-001' and service_type = 'takeout'",
+        ),
+    ] {
+        let top = server.json(&format!("/items/top?minutes=30&metric=items{filter}")).await;
+        let from = text(&top, "/window/from");
+        assert!(from.ends_with(":00:00Z"), "items are counted by the hour: {from}");
+        let expected = db
+            .list(&format!(
+                "select item_name, category, count(*), sum(qty), round(sum(extended_price), 2)
+                from analytics.order_items join analytics.orders using (order_id)
+                where order_ts >= '{from}' and {part} group by 1, 2 order by 4 desc, 1"
+            ))
+            .await;
+        let found: Vec<String> = top["rows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| {
+                format!(
+                    "{}|{}|{}|{}|{}",
+                    text(row, "/key"),
+                    text(row, "/category"),
+                    row["lines"],
+                    row["items"],
+                    text(row, "/revenue")
+                )
+            })
+            .collect();
+        assert_eq!(found, expected);
 
-    let mix = server.json("/payments/mix?minutes=30&location=LOC-ON-001").await;
-    let from = text(&mix, "/window/from");
-    let expected = db
-        .list(&format!(
-            "select method, count(*), sum(amount) from analytics.payments join analytics.orders using (order_id)
-            where processed_at >= '{from}' and location_code = 'LOC-ON-001' group by 1 order by 3 desc"
-        ))
-        .await;
-    let found: Vec<String> = mix["rows"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| format!("{}|{}|{}", text(row, "/key"), row["payments"], text(row, "/amount")))
-        .collect();
-    assert_eq!(found, expected);
+        let mix = server.json(&format!("/payments/mix?minutes=30{filter}")).await;
+        let from = text(&mix, "/window/from");
+        let expected = db
+            .list(&format!(
+                "select method, count(*), sum(amount) from analytics.payments join analytics.orders using (order_id)
+                where processed_at >= '{from}' and {part} group by 1 order by 3 desc"
+            ))
+            .await;
+        let found: Vec<String> = mix["rows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| {
+                format!("{}|{}|{}", text(row, "/key"), row["payments"], text(row, "/amount"))
+            })
+            .collect();
+        assert_eq!(found, expected);
+    }
     for by in ["service_type", "category", "payment_method"] {
         let top = server.json(&format!("/streams/top?by={by}")).await;
         let shares: f64 =

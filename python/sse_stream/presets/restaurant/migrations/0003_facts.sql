@@ -58,6 +58,9 @@ create table analytics.payments (
     constraint payments_amount_check check (amount > 0)
 );
 create index payments_order_id_idx on analytics.payments (order_id);
+-- Payments come in the order of their time, so that some lines for many pages find those of an hour.
+create index payments_processed_at_idx on analytics.payments
+    using brin (processed_at) with (pages_per_range = 32, autosummarize = on);
 
 create table analytics.feedback (
     feedback_id uuid not null,

@@ -36,25 +36,22 @@ create table analytics.sales_by_minute_parts (
 
 create table analytics.payments_by_minute_parts (
     minute timestamptz not null,
-    location_code text collate "C" not null,
     method text collate "C" not null,
     writer text collate "C" not null,
     payments bigint not null default 0,
     amount numeric not null default 0.00,
-    constraint payments_by_minute_parts_pkey primary key (minute, location_code, method, writer)
+    constraint payments_by_minute_parts_pkey primary key (minute, method, writer)
 ) with (fillfactor = 50);
 
 create table analytics.items_by_hour_parts (
     hour timestamptz not null,
-    location_code text collate "C" not null,
     category text collate "C" not null,
     item_name text collate "C" not null,
     writer text collate "C" not null,
     lines bigint not null default 0,
     quantity bigint not null default 0,
     revenue numeric not null default 0.00,
-    constraint items_by_hour_parts_pkey
-        primary key (hour, location_code, category, item_name, writer)
+    constraint items_by_hour_parts_pkey primary key (hour, category, item_name, writer)
 ) with (fillfactor = 50);
 
 comment on table analytics.sales_by_minute_parts is
@@ -108,12 +105,12 @@ begin
 end
 $$;
 
--- The next three find the order of each row by its key, one look-up after the other: a lateral
--- query with a limit leaves the planner no other way than through the index, and enable_seqscan
--- keeps it from reading the table whole because that was small when the session began.
-
 -- Items count in the minute of their order. Those of an order that is gone were taken off before it
 -- went, see roll_up_move.
+--
+-- Here and for feedback each row finds its order by the key, one look-up after the other: a lateral
+-- query with a limit leaves the planner no other way than through the index, and enable_seqscan
+-- keeps it from reading the table whole because that was small when the session began.
 create function analytics.roll_up_order_items() returns trigger
     language plpgsql
     security definer
@@ -126,33 +123,40 @@ declare
     v_writer constant text := coalesce(current_setting('sse_stream.writer', true), '');
     v_sign constant integer := tg_argv[0];
 begin
-    with lines as materialized (
+    with counted as materialized (
+        -- Both counts in one pass.
         select
-            date_bin('1 minute', o.order_ts, '2000-01-01 00:00:00+00') as minute,
-            o.location_code collate "C" as location_code,
-            o.service_type collate "C" as service_type,
-            c.category collate "C" as category,
-            c.item_name collate "C" as item_name,
-            c.qty,
-            c.extended_price
-        from changed c
-        cross join lateral (
-            select r.order_ts, r.location_code, r.service_type
-            from analytics.orders r where r.order_id = c.order_id limit 1
-        ) o
+            grouping(l.minute) = 1 as is_by_hour, l.minute, l.location_code, l.service_type,
+            l.hour, l.category, l.item_name,
+            v_sign * count(*) as lines,
+            v_sign * sum(l.qty) as quantity,
+            v_sign * sum(l.extended_price) as revenue
+        from (
+            select
+                date_bin('1 minute', o.order_ts, '2000-01-01 00:00:00+00') as minute,
+                date_bin('1 hour', o.order_ts, '2000-01-01 00:00:00+00') as hour,
+                o.location_code collate "C" as location_code,
+                o.service_type collate "C" as service_type,
+                c.category collate "C" as category,
+                c.item_name collate "C" as item_name,
+                c.qty,
+                c.extended_price
+            from changed c
+            cross join lateral (
+                select r.order_ts, r.location_code, r.service_type
+                from analytics.orders r where r.order_id = c.order_id limit 1
+            ) o
+        ) l
+        group by grouping sets (
+            (l.minute, l.location_code, l.service_type), (l.hour, l.category, l.item_name)
+        )
     ), by_hour as (
         insert into analytics.items_by_hour_parts as i
-            (hour, location_code, category, item_name, writer, lines, quantity, revenue)
-        select * from (
-            select
-                date_bin('1 hour', l.minute, '2000-01-01 00:00:00+00'), l.location_code, l.category,
-                l.item_name, v_writer, v_sign * count(*), v_sign * sum(l.qty),
-                v_sign * sum(l.extended_price)
-            from lines l
-            group by 1, 2, 3, 4
-            offset 0
-        ) n
-        order by 1, 2, 3, 4
+            (hour, category, item_name, writer, lines, quantity, revenue)
+        select n.hour, n.category, n.item_name, v_writer, n.lines, n.quantity, n.revenue
+        from counted n
+        where n.is_by_hour
+        order by 1, 2, 3
         on conflict on constraint items_by_hour_parts_pkey do update set
             lines = i.lines + excluded.lines,
             quantity = i.quantity + excluded.quantity,
@@ -160,14 +164,9 @@ begin
     )
     insert into analytics.sales_by_minute_parts as s
         (minute, location_code, service_type, writer, items, item_revenue)
-    select * from (
-        select
-            l.minute, l.location_code, l.service_type, v_writer, v_sign * sum(l.qty),
-            v_sign * sum(l.extended_price)
-        from lines l
-        group by 1, 2, 3
-        offset 0
-    ) n
+    select n.minute, n.location_code, n.service_type, v_writer, n.quantity, n.revenue
+    from counted n
+    where not n.is_by_hour
     order by 1, 2, 3
     on conflict on constraint sales_by_minute_parts_pkey do update set
         items = s.items + excluded.items,
@@ -176,12 +175,11 @@ begin
 end
 $$;
 
--- Payments count in their own minute, at the site of their order.
+-- Payments count in their own minute.
 create function analytics.roll_up_payments() returns trigger
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
-    set enable_seqscan = off
     set enable_sort = off
     set jit = off
 as $$
@@ -190,23 +188,19 @@ declare
     v_sign constant integer := tg_argv[0];
 begin
     insert into analytics.payments_by_minute_parts as s
-        (minute, location_code, method, writer, payments, amount)
+        (minute, method, writer, payments, amount)
     select * from (
         select
             date_bin('1 minute', c.processed_at, '2000-01-01 00:00:00+00'),
-            o.location_code collate "C",
             c.method collate "C",
             v_writer,
             v_sign * count(*),
             v_sign * sum(c.amount)
         from changed c
-        cross join lateral (
-            select r.location_code from analytics.orders r where r.order_id = c.order_id limit 1
-        ) o
-        group by 1, 2, 3
+        group by 1, 2
         offset 0
     ) n
-    order by 1, 2, 3
+    order by 1, 2
     on conflict on constraint payments_by_minute_parts_pkey do update set
         payments = s.payments + excluded.payments,
         amount = s.amount + excluded.amount;
@@ -261,8 +255,8 @@ end
 $$;
 
 -- An order that moves to another minute, site or kind of service takes along what was counted with
--- it. One that is deleted takes its items and payments off, and leaves its feedback at no site:
--- what the deletion then does to them finds no order, and so counts the same.
+-- it. One that is deleted takes its items off, and leaves its feedback at no site: what the deletion
+-- then does to them finds no order, and so counts the same.
 create function analytics.roll_up_move() returns trigger
     language plpgsql
     security definer
@@ -285,31 +279,17 @@ begin
         where p.order_ts is not null
     ), by_hour as (
         insert into analytics.items_by_hour_parts as i
-            (hour, location_code, category, item_name, writer, lines, quantity, revenue)
+            (hour, category, item_name, writer, lines, quantity, revenue)
         select
-            date_bin('1 hour', l.order_ts, '2000-01-01 00:00:00+00'), l.location_code, l.category,
-            l.item_name, v_writer, sum(l.sign), sum(l.sign * l.qty), sum(l.sign * l.extended_price)
+            date_bin('1 hour', l.order_ts, '2000-01-01 00:00:00+00'), l.category, l.item_name,
+            v_writer, sum(l.sign), sum(l.sign * l.qty), sum(l.sign * l.extended_price)
         from lines l
-        group by 1, 2, 3, 4
-        order by 1, 2, 3, 4
+        group by 1, 2, 3
+        order by 1, 2, 3
         on conflict on constraint items_by_hour_parts_pkey do update set
             lines = i.lines + excluded.lines,
             quantity = i.quantity + excluded.quantity,
             revenue = i.revenue + excluded.revenue
-    ), payments as (
-        insert into analytics.payments_by_minute_parts as s
-            (minute, location_code, method, writer, payments, amount)
-        select
-            date_bin('1 minute', y.processed_at, '2000-01-01 00:00:00+00'), p.location_code,
-            y.method, v_writer, sum(p.sign), sum(p.sign * y.amount)
-        from places p
-        join analytics.payments y on y.order_id = v_order
-        where p.order_ts is not null
-        group by 1, 2, 3
-        order by 1, 2, 3
-        on conflict on constraint payments_by_minute_parts_pkey do update set
-            payments = s.payments + excluded.payments,
-            amount = s.amount + excluded.amount
     )
     insert into analytics.sales_by_minute_parts as s
         (minute, location_code, service_type, writer, items, item_revenue,
@@ -362,8 +342,7 @@ create function analytics.roll_up_alone() returns trigger
 as $$
 begin
     lock table sse_stream.offsets in exclusive mode;
-    lock table analytics.order_items, analytics.payments, analytics.feedback
-        in share row exclusive mode;
+    lock table analytics.order_items, analytics.feedback in share row exclusive mode;
     return null;
 end
 $$;

@@ -66,21 +66,21 @@ having sum(s.orders) <> 0 or sum(s.items) <> 0 or sum(s.feedback) <> 0;
 
 create view analytics.payments_by_minute as
 select
-    s.minute, s.location_code, s.method,
+    s.minute, s.method,
     sum(s.payments)::bigint as payments,
     sum(s.amount) as amount
 from analytics.payments_by_minute_parts s
-group by 1, 2, 3
+group by 1, 2
 having sum(s.payments) <> 0;
 
 create view analytics.items_by_hour as
 select
-    i.hour, i.location_code, i.category, i.item_name,
+    i.hour, i.category, i.item_name,
     sum(i.lines)::bigint as lines,
     sum(i.quantity)::bigint as quantity,
     sum(i.revenue) as revenue
 from analytics.items_by_hour_parts i
-group by 1, 2, 3, 4
+group by 1, 2, 3
 having sum(i.lines) <> 0;
 
 comment on view analytics.sales_by_minute is
@@ -98,9 +98,9 @@ comment on column analytics.sales_by_minute.nps_sum is
 comment on view analytics.sales_by_hour is 'sales_by_minute by the hour';
 comment on view analytics.sales_by_day is 'sales_by_minute by the day of UTC; daily_sales has local days';
 comment on view analytics.payments_by_minute is
-    'per minute of the payment (UTC), location of its order, and method; amounts in dollars';
+    'per minute of the payment (UTC) and method; amounts in dollars';
 comment on view analytics.items_by_hour is
-    'per hour of the order (UTC), location and menu item; amounts in dollars';
+    'per hour of the order (UTC) and menu item; amounts in dollars';
 
 -- The same numbers from the facts, for whole hours.
 
@@ -158,7 +158,7 @@ $$;
 
 create function analytics.count_payments(p_from timestamptz, p_until timestamptz)
     returns table (
-        minute timestamptz, location_code text, method text, payments bigint, amount numeric
+        minute timestamptz, method text, payments bigint, amount numeric
     )
     language plpgsql
     stable
@@ -168,19 +168,17 @@ as $$
 begin
     return query
     select
-        date_trunc('minute', p.processed_at, 'UTC'), o.location_code, p.method, count(*),
-        sum(p.amount)
+        date_trunc('minute', p.processed_at, 'UTC'), p.method, count(*), sum(p.amount)
     from analytics.payments p
-    join analytics.orders o on o.order_id = p.order_id
     where p.processed_at >= p_from and p.processed_at < p_until
-    group by 1, 2, 3;
+    group by 1, 2;
 end
 $$;
 
 create function analytics.count_items(p_from timestamptz, p_until timestamptz)
     returns table (
-        hour timestamptz, location_code text, category text, item_name text, lines bigint,
-        quantity bigint, revenue numeric
+        hour timestamptz, category text, item_name text, lines bigint, quantity bigint,
+        revenue numeric
     )
     language plpgsql
     stable
@@ -190,12 +188,12 @@ as $$
 begin
     return query
     select
-        date_trunc('hour', o.order_ts, 'UTC'), o.location_code, i.category, i.item_name, count(*),
-        sum(i.qty), sum(i.extended_price)
+        date_trunc('hour', o.order_ts, 'UTC'), i.category, i.item_name, count(*), sum(i.qty),
+        sum(i.extended_price)
     from analytics.orders o
     join analytics.order_items i on i.order_id = o.order_id
     where o.order_ts >= p_from and o.order_ts < p_until
-    group by 1, 2, 3, 4;
+    group by 1, 2, 3;
 end
 $$;
 
@@ -236,7 +234,7 @@ begin
         select * from analytics.payments_by_minute m where m.minute >= v_from and m.minute < v_until
     ) s
     full join analytics.count_payments(v_from, v_until) f
-        on (f.minute, f.location_code, f.method) = (s.minute, s.location_code, s.method)
+        on (f.minute, f.method) = (s.minute, s.method)
     where to_jsonb(f) is distinct from to_jsonb(s);
 
     return query
@@ -245,8 +243,7 @@ begin
         select * from analytics.items_by_hour h where h.hour >= v_from and h.hour < v_until
     ) s
     full join analytics.count_items(v_from, v_until) f
-        on (f.hour, f.location_code, f.category, f.item_name)
-            = (s.hour, s.location_code, s.category, s.item_name)
+        on (f.hour, f.category, f.item_name) = (s.hour, s.category, s.item_name)
     where to_jsonb(f) is distinct from to_jsonb(s);
 end
 $$;
@@ -295,8 +292,8 @@ begin
     delete from analytics.payments_by_minute_parts s where s.minute >= v_from and s.minute < v_until;
     get diagnostics removed = row_count;
     insert into analytics.payments_by_minute_parts
-        (minute, location_code, method, writer, payments, amount)
-    select c.minute, c.location_code, c.method, '', c.payments, c.amount
+        (minute, method, writer, payments, amount)
+    select c.minute, c.method, '', c.payments, c.amount
     from analytics.count_payments(v_from, v_until) c;
     get diagnostics made = row_count;
     object_name := 'analytics.payments_by_minute_parts';
@@ -305,8 +302,8 @@ begin
     delete from analytics.items_by_hour_parts i where i.hour >= v_from and i.hour < v_until;
     get diagnostics removed = row_count;
     insert into analytics.items_by_hour_parts
-        (hour, location_code, category, item_name, writer, lines, quantity, revenue)
-    select c.hour, c.location_code, c.category, c.item_name, '', c.lines, c.quantity, c.revenue
+        (hour, category, item_name, writer, lines, quantity, revenue)
+    select c.hour, c.category, c.item_name, '', c.lines, c.quantity, c.revenue
     from analytics.count_items(v_from, v_until) c;
     get diagnostics made = row_count;
     object_name := 'analytics.items_by_hour_parts';

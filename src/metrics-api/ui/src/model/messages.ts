@@ -58,8 +58,8 @@ export interface Ranked {
 export interface Top {
   locations: Ranked[];
   /** Null, as payments, while only some kinds of service are asked for: these are not told apart. */
-  items: Ranked[] | null;
-  payments: Ranked[] | null;
+  items: Ranked[];
+  payments: Ranked[];
 }
 
 export interface Order {

@@ -41,7 +41,7 @@ export function PaymentsPanel() {
 
 interface MixProps {
   /** Undefined before the first message. */
-  rows: Ranked[] | null | undefined;
+  rows: Ranked[] | undefined;
   caption: string;
   head: [string, string, string];
   nameOf: (row: Ranked) => string;
@@ -51,7 +51,6 @@ interface MixProps {
 
 function Mix({ rows, caption, head, nameOf, countOf, moneyOf }: MixProps) {
   if (rows === undefined) return <p className="empty">Waiting for numbers.</p>;
-  if (rows === null) return <p className="empty">Not counted by kind of service.</p>;
   if (rows.length === 0) return <p className="empty">Nothing in this window.</p>;
   const most = Math.max(...rows.map((row) => row.share ?? 0));
   return (
