@@ -26,7 +26,7 @@ DENY_HOME := $(CARGO_TARGET_DIR)/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_HOME)/bin/cargo-deny
 POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin)
 
-ENGINE := Cargo.toml Cargo.lock pyproject.toml $(shell find src/sse src/ingest src/native python \
+ENGINE := Cargo.toml Cargo.lock pyproject.toml $(shell find src/sse src/pgtls src/ingest src/native python \
 	-type f -not -path '*/target/*' -not -name '*.pyc' -not -name '*.so' 2>/dev/null)
 
 # The newest package that the Airflow lock may hold; see requirements/airflow-2.11.in.
@@ -82,8 +82,9 @@ endif
 	cargo test --locked --package bench-tools
 
 .PHONY: test-python
-test-python: build ## the tests in tests/: unit, integration, the documents' snippets and end to end
-	$(WITH_POSTGRES) $(PY) -m pytest tests/unit tests/integration tests/docs tests/e2e
+test-python: build ## the tests in tests/: unit, integration, the documents' snippets, Prometheus and end to end
+	$(WITH_POSTGRES) $(PY) -m pytest tests/unit tests/integration tests/docs \
+		tests/observability tests/e2e
 ifneq ($(POSTGRES_15),)
 	$(PY) -m demo.postgres run --bin $(POSTGRES_15) -- $(PY) -m pytest \
 		tests/integration/test_schema*.py tests/integration/test_roles.py

@@ -24,10 +24,6 @@ destroy: ## stop it and delete what it stored; YES=1 does not ask
 env up ps logs check trigger verify rollups doctor smoke backup restore down reset destroy:
 	@$(STACK_PYTHON) -m stack $@
 
-.PHONY: observability-test
-observability-test: build ## alert rules and dashboard on a real Prometheus (Debian's prometheus)
-	$(WITH_POSTGRES) $(PY) -m pytest tests/observability
-
 .PHONY: compose-test
 compose-test: .venv/.stamp-requirements ## the stack in containers for real: faults, restarts, backup, browser
 	@$(PY) -m pytest tests/compose --timeout 1800

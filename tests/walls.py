@@ -19,6 +19,7 @@ JSON = {"serde_json", "simd-json", "sonic-rs"}
 FORBIDDEN_BELOW = {
     ("sse", "--no-default-features"): DATABASE | PYTHON | WEB_SERVER | JSON | {"reqwest", "tokio"},
     ("sse", "--all-features"): DATABASE | PYTHON | WEB_SERVER,
+    ("pgtls", "--all-features"): PYTHON | WEB_SERVER | JSON | {"reqwest"},
     ("ingest", "--all-features"): PYTHON | WEB_SERVER | {"restaurant-api"},
     ("native", "--all-features"): WEB_SERVER | {"restaurant-api"},
     ("restaurant-api", "--all-features"): DATABASE | PYTHON | {"ingest", "sse", "native"},
@@ -32,6 +33,7 @@ FORBIDDEN_DIRECTLY = {
 # Folder -> words its sources must not contain: the engine knows no feed.
 FORBIDDEN_WORDS = {
     "src/sse/src": ("restaurant", "airflow"),
+    "src/pgtls/src": ("restaurant", "airflow"),
     "src/ingest/src": ("restaurant", "airflow", "pyo3"),
     "src/native/src": ("restaurant", "insert into", "create table"),
 }

@@ -1,4 +1,4 @@
-"""Rules and dashboard against a real Prometheus: `make observability-test` (Debian's `prometheus`)."""
+"""Rules and dashboard against a real Prometheus, which Debian has in its package `prometheus`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,15 @@ def test_promtool_finds_nothing_wrong(arguments: tuple[str, ...]) -> None:
         [program("promtool"), *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_runbook_says_what_to_do_about_each_alert() -> None:
+    rules = (FOLDER / "rules.yml").read_text()
+    alerts = re.findall(r"- alert: (\w+)", rules)
+    assert rules.count("runbook: docs/runbook.md#alerts\n") == len(alerts) > 5
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    section = runbook.partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| (\w+) \|", section, re.MULTILINE)[1:] == alerts
 
 
 def ask(url: str) -> Any:

@@ -2,23 +2,21 @@
 
 mod copier;
 mod pipe;
-mod tls;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgtls::Tls;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Socket};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, ErrorKind};
 pub(crate) use copier::Copier;
 use pipe::{Feeds, Piped, Plain};
-use tls::{Mode, Tls};
 
 /// From the first packet to the end of the login, where the connection names no time of its own.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,10 +49,7 @@ impl DatabaseConfig {
         for (key, value) in params {
             let (key, value) = (key.as_ref(), value.as_ref());
             match key {
-                "sslmode" => tls.mode = Some(value.into()),
-                "sslrootcert" => tls.root_cert = Some(value.into()),
-                "sslcert" => tls.cert = Some(value.into()),
-                "sslkey" => tls.key = Some(value.into()),
+                _ if tls.set(key, value) => {}
                 "host"
                 | "hostaddr"
                 | "port"
@@ -88,23 +83,7 @@ impl DatabaseConfig {
     /// From a `postgresql://` URL. `sslmode`, `sslrootcert`, `sslcert` and `sslkey` may stand in
     /// its query.
     pub fn from_url(url: &str) -> Result<Self, Error> {
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut tls = Tls::default();
-        let mut rest = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("sslmode", value)) => tls.mode = Some(value.into()),
-                Some(("sslrootcert", value)) => tls.root_cert = Some(unescape(value)),
-                Some(("sslcert", value)) => tls.cert = Some(unescape(value)),
-                Some(("sslkey", value)) => tls.key = Some(unescape(value)),
-                _ => rest.push(pair),
-            }
-        }
-        let mut plain = base.to_owned();
-        if !rest.is_empty() {
-            plain.push('?');
-            plain.push_str(&rest.join("&"));
-        }
+        let (plain, tls) = Tls::of_url(url);
         if !plain.starts_with("postgres://") && !plain.starts_with("postgresql://") {
             return Err(Error::config(
                 "the database URL does not start with postgresql://; write postgresql://user:password@host:5432/database",
@@ -133,25 +112,15 @@ impl DatabaseConfig {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(Duration::from_secs(30));
         }
-        tls.mode()?;
+        tls.attempts(config.get_hosts())?;
         Ok(Self { config, tls })
     }
 
     /// Opens a session. The driver's connection task runs on the current runtime until the
     /// returned session is dropped.
-    ///
-    /// As with libpq, `prefer` tries once more without TLS, and `allow` with it, where the server
-    /// refuses the first kind of connection; nothing else is ever weakened.
     pub(crate) async fn connect(&self) -> Result<Session, Error> {
-        let attempts = match self.tls.mode()? {
-            _ if self.is_local() => &[SslMode::Disable][..],
-            Mode::Disable => &[SslMode::Disable],
-            Mode::Allow => &[SslMode::Disable, SslMode::Require],
-            Mode::Prefer => &[SslMode::Require, SslMode::Disable],
-            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => &[SslMode::Require],
-        };
         let mut refused = None;
-        for mode in attempts {
+        for mode in self.tls.attempts(self.config.get_hosts())? {
             // The driver's own limit ends with the TCP handshake; a hung server would hold us for ever.
             let limit = self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
             let opened = tokio::time::timeout(limit, self.open(*mode)).await.map_err(|_| {
@@ -166,7 +135,7 @@ impl DatabaseConfig {
             })?;
             match opened? {
                 Ok(session) => return Ok(session),
-                Err(error) if tls::is_refusal(&error) => refused = refused.or(Some(error)),
+                Err(error) if pgtls::is_refusal(&error) => refused = refused.or(Some(error)),
                 Err(error) => return Err(self.failure(error)),
             }
         }
@@ -199,7 +168,7 @@ impl DatabaseConfig {
             }
             _ => {
                 config.ssl_mode(SslMode::Require);
-                let tls = MakeRustlsConnect::new(self.tls.client_config()?);
+                let tls = self.tls.connector()?;
                 drive(&config, Piped { tls, feeds: feeds.clone() }, Some(feeds)).await
             }
         })
@@ -207,19 +176,13 @@ impl DatabaseConfig {
 
     fn failure(&self, error: tokio_postgres::Error) -> Error {
         let doing = format!("cannot connect to {}", self.place());
-        match tls::advice(&error) {
+        match pgtls::advice(&error) {
             Some(next) => {
                 let cause = Error::database(&doing, error);
                 Error::config(format!("{cause}; {next}")).caused_by(cause)
             }
             None => Error::database(&doing, error),
         }
-    }
-
-    /// Whether all hosts are Unix sockets, where libpq knows no TLS.
-    fn is_local(&self) -> bool {
-        let hosts = self.config.get_hosts();
-        !hosts.is_empty() && hosts.iter().all(|host| !matches!(host, Host::Tcp(_)))
     }
 
     fn is_tcp(&self) -> bool {
@@ -291,46 +254,10 @@ impl Drop for Session {
     }
 }
 
-/// Percent-decodes a query value.
-fn unescape(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let code = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match code {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-
-    #[test]
-    fn tls_parameters_are_taken_from_the_url() {
-        let config = DatabaseConfig::from_url(
-            "postgresql://u:p@h:1/d?sslmode=verify-full&sslrootcert=%2Fx%20y&connect_timeout=3",
-        )
-        .unwrap();
-        assert_eq!(config.tls.mode.as_deref(), Some("verify-full"));
-        assert_eq!(config.tls.root_cert.as_deref(), Some("/x y"));
-        assert_eq!(config.config.get_connect_timeout(), Some(&Duration::from_secs(3)));
-        assert_eq!(config.tls.mode().unwrap(), Mode::VerifyFull);
-    }
 
     #[test]
     fn nothing_shows_the_password() {
@@ -343,20 +270,6 @@ mod tests {
             let error = DatabaseConfig::from_url(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(!format!("{error} {error:?}").contains("s3cret"));
-        }
-    }
-
-    #[test]
-    fn trusting_the_system_means_verifying_everything() {
-        let config = |mode: &str| {
-            let mode = (!mode.is_empty()).then_some(("sslmode", mode));
-            DatabaseConfig::from_params([("sslrootcert", "system")].into_iter().chain(mode))
-        };
-        assert_eq!(config("").unwrap().tls.mode().unwrap(), Mode::VerifyFull);
-        assert_eq!(config("verify-full").unwrap().tls.mode().unwrap(), Mode::VerifyFull);
-        for weaker in ["disable", "allow", "prefer", "require", "verify-ca"] {
-            let error = config(weaker).unwrap_err();
-            assert!(error.to_string().contains("verify-full"), "{error}");
         }
     }
 

@@ -100,6 +100,12 @@ fn chain(error: &dyn StdError) -> String {
     text
 }
 
+impl From<pgtls::Error> for Error {
+    fn from(error: pgtls::Error) -> Self {
+        Self::config(error.to_string()).caused_by(error)
+    }
+}
+
 impl From<sse::Error> for Error {
     fn from(error: sse::Error) -> Self {
         let kind = match error.kind() {

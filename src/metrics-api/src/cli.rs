@@ -13,8 +13,9 @@ pub struct Options {
     #[arg(long, env = "METRICS_API_LISTEN", default_value = "127.0.0.1:8010")]
     pub listen: SocketAddr,
 
-    /// The restaurant's database, as a login that may only read: postgresql://USER:PASSWORD@HOST/NAME.
-    /// Prefer the variable: a command line is visible to every user of the machine.
+    /// The restaurant's database, as a login that may only read: postgresql://USER:PASSWORD@HOST/NAME,
+    /// with libpq's sslmode, sslrootcert, sslcert and sslkey behind a question mark. Prefer the
+    /// variable: a command line is visible to every user of the machine.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
 

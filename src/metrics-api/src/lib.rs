@@ -4,6 +4,7 @@
 //! statements under `sql/`.
 
 pub mod cli;
+pub mod connect;
 pub mod http;
 pub mod listener;
 pub mod live;

@@ -4,14 +4,13 @@
 //! at most the second until readers look by themselves.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
-use tokio_postgres::{AsyncMessage, Config, NoTls};
 
+use crate::connect::{CONNECT, Database};
 use crate::store::chain;
 
 /// Channel on which the engine tells of commits.
@@ -49,7 +48,7 @@ struct Counts {
 
 impl Commits {
     /// Starts to listen, for as long as the runtime lives.
-    pub fn listen(config: Config) -> Self {
+    pub fn listen(database: Database) -> Self {
         let (heard, receiver) = watch::channel(0);
         let counts = Arc::default();
         let commits = Self { heard: receiver, counts: Arc::clone(&counts) };
@@ -57,7 +56,7 @@ impl Commits {
             let mut pause = Duration::from_millis(250);
             loop {
                 let begun = Instant::now();
-                let error = session(&config, &heard, &counts).await;
+                let error = session(&database, &heard, &counts).await;
                 lock(&counts).listening = None;
                 if begun.elapsed() > LONGEST_PAUSE {
                     pause = Duration::from_millis(250);
@@ -100,25 +99,17 @@ impl Commits {
 }
 
 /// Listens until the connection is lost; says why.
-async fn session(config: &Config, heard: &watch::Sender<u64>, counts: &Mutex<Counts>) -> String {
-    let (client, mut connection) = match config.connect(NoTls).await {
-        Ok(both) => both,
-        Err(error) => return chain(&error),
-    };
+async fn session(
+    database: &Database,
+    heard: &watch::Sender<u64>,
+    counts: &Mutex<Counts>,
+) -> String {
     let (say, mut said) = mpsc::channel(256);
-    // The connection is moved on by a task of its own, or the statements below would never be sent.
-    tokio::spawn(async move {
-        while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-            let said = match message {
-                Ok(AsyncMessage::Notification(it)) => Ok(it.payload().to_owned()),
-                Ok(_) => continue,
-                Err(error) => Err(chain(&error)),
-            };
-            if say.send(said).await.is_err() {
-                return;
-            }
-        }
-    });
+    let (client, _) = match tokio::time::timeout(CONNECT, database.open(Some(say))).await {
+        Ok(Ok(both)) => both,
+        Ok(Err(error)) => return chain(&error),
+        Err(_) => return "the server does not answer".into(),
+    };
     if let Err(error) = client.batch_execute(LISTEN).await {
         return chain(&error);
     }
@@ -126,10 +117,9 @@ async fn session(config: &Config, heard: &watch::Sender<u64>, counts: &Mutex<Cou
     tracing::info!("listening for commits");
     loop {
         tokio::select! {
-            payload = said.recv() => match payload {
-                Some(Ok(payload)) => note(&payload, heard, counts),
-                Some(Err(error)) => return error,
-                None => return "the server closed the connection".into(),
+            notice = said.recv() => match notice {
+                Some(notice) => note(notice.payload(), heard, counts),
+                None => return "the connection was lost".into(),
             },
             () = tokio::time::sleep(SILENCE) => {
                 match tokio::time::timeout(ANSWER, client.batch_execute(ALIVE)).await {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Options;
+use crate::connect::Database;
 use crate::http::{App, Meters, router};
 use crate::listener::Commits;
 use crate::live::{Hub, Limits};
@@ -53,7 +54,8 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         );
     }
     allow_files(options.max_clients);
-    let store = Store::new(&options.database_url, options.connections as usize)?;
+    let database = Database::of_url(&options.database_url)?;
+    let store = Store::new(&database, options.connections as usize)?;
     let source = Source::watch(options.source_url.as_deref())?;
     let listener = bind(options.listen).await?;
     let address = listener.local_addr()?;
@@ -62,7 +64,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let (stop, stopping) = watch::channel(false);
     let patience = Duration::from_secs(options.patience.into());
 
-    let commits = Commits::listen(store.config().clone());
+    let commits = Commits::listen(database);
     let sampler = Sampler::new(
         store.clone(),
         options.stream.clone(),

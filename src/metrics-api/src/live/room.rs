@@ -340,6 +340,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::connect::Database;
     use crate::listener::Commits;
     use crate::live::Limits;
     use crate::sampler::Sampler;
@@ -348,8 +349,9 @@ mod tests {
 
     /// A hub over a database that is not there, and a room that nobody computes for.
     fn empty() -> (Arc<Hub>, Room, watch::Sender<bool>) {
-        let store = Store::new("postgresql://nobody@127.0.0.1:1/none", 1).unwrap();
-        let commits = Commits::listen(store.config().clone());
+        let database = Database::of_url("postgresql://nobody@127.0.0.1:1/none").unwrap();
+        let store = Store::new(&database, 1).unwrap();
+        let commits = Commits::listen(database);
         let source = Source::watch(None).unwrap();
         let sampler = Sampler::new(store.clone(), "s".into(), None, commits.clone(), source);
         let limits = Limits { clients: 9, filters: 9, interval: SECOND, turns: 1 };

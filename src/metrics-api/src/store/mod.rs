@@ -15,10 +15,10 @@ use deadpool_postgres::{
     Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
     Timeouts, Transaction,
 };
-use tokio_postgres::config::SslMode;
+use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Config, IsolationLevel, NoTls};
 
+use crate::connect::{CONNECT, Database};
 pub use figures::{Kpis, Minute, Point, SORTS, Sort, kpis, minutes, series};
 pub use letters::{Letter, Reason, letters, reasons};
 pub use orders::{Order, orders};
@@ -26,18 +26,12 @@ pub use pipeline::{Books, Run, Site, Stream, books, sites};
 pub use tops::{Entity, Ranking, Top, top};
 pub use window::{Filter, Window};
 
-const CONNECT: Duration = Duration::from_secs(3);
 /// A session is waited for this long; who waits longer is told that the service is busy.
 const ACQUIRE: Duration = Duration::from_secs(3);
 /// A session that does not say within this that it still stands is given up for another.
 const RECYCLE: Duration = Duration::from_secs(1);
 /// Whole answers are waited for this long: a server that stands still tells nobody so itself.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// What the server does with a statement that takes longer, or a transaction that is left open.
-const SERVER: &str = "-c statement_timeout=5s -c idle_in_transaction_session_timeout=10s \
-    -c default_transaction_read_only=on -c timezone=UTC -c jit=off";
-/// A server that is gone without a word is noticed after about this long.
-const UNANSWERED: Duration = Duration::from_secs(8);
 
 /// Why the database gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +77,8 @@ impl From<tokio_postgres::Error> for Error {
 impl From<PoolError> for Error {
     fn from(error: PoolError) -> Self {
         match error {
-            PoolError::Backend(error) => error.into(),
+            // No session could be opened.
+            PoolError::Backend(error) => Self::Unreachable(Some(error)),
             PoolError::Timeout(TimeoutType::Wait) => Self::Busy,
             _ => Self::Unreachable(None),
         }
@@ -94,7 +89,6 @@ impl From<PoolError> for Error {
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
-    config: Config,
 }
 
 /// How many sessions there are, and how many wait for one.
@@ -107,30 +101,14 @@ pub struct Sessions {
 }
 
 impl Store {
-    /// A store over the database that `url` names; it connects when it is asked something.
+    /// A store over a database; it connects when it is asked something.
     ///
     /// # Errors
-    /// If `url` cannot be understood or asks for TLS, which this service does not speak. The message
-    /// quotes nothing of it.
-    pub fn new(url: &str, connections: usize) -> Result<Self, String> {
-        let mut config: Config = url.parse().map_err(|_| {
-            "DATABASE_URL cannot be understood; give postgresql://USER:PASSWORD@HOST:PORT/NAME"
-                .to_owned()
-        })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(
-                "DATABASE_URL asks for sslmode=require, which metrics-api does not speak; \
-                run it beside the database, or behind a tunnel"
-                    .into(),
-            );
-        }
-        let options = config.get_options().map_or(SERVER.into(), |own| format!("{SERVER} {own}"));
-        config.options(&options).connect_timeout(CONNECT).tcp_user_timeout(UNANSWERED);
-        if config.get_application_name().is_none() {
-            config.application_name("metrics-api");
-        }
+    /// If the sessions cannot be managed.
+    pub fn new(database: &Database, connections: usize) -> Result<Self, String> {
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Verified };
-        let pool = Pool::builder(Manager::from_config(config.clone(), NoTls, manager))
+        let config = database.config().clone();
+        let pool = Pool::builder(Manager::from_connect(config, database.clone(), manager))
             .max_size(connections)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
@@ -140,7 +118,7 @@ impl Store {
             })
             .build()
             .map_err(|error| format!("the sessions cannot be managed: {error}"))?;
-        Ok(Self { pool, config })
+        Ok(Self { pool })
     }
 
     /// A session; see [`snapshot`] for several questions at one instant.
@@ -149,11 +127,6 @@ impl Store {
     /// If none could be had in time.
     pub async fn session(&self) -> Result<Client, Error> {
         Ok(self.pool.get().await?)
-    }
-
-    /// What a connection of its own needs, to wait for notifications.
-    pub fn config(&self) -> &Config {
-        &self.config
     }
 
     pub fn sessions(&self) -> Sessions {

@@ -11,3 +11,4 @@ mod proxy;
 mod refusals;
 mod roles;
 mod server;
+mod tls;

@@ -1,6 +1,12 @@
-//! TLS to the database, with the meaning libpq gives to its parameters.
+//! libpq's TLS parameters (`sslmode`, `sslrootcert`, `sslcert`, `sslkey`) for `tokio-postgres`, with
+//! the meaning that libpq gives to them.
+//! Source: <https://www.postgresql.org/docs/current/libpq-ssl.html>.
+//!
+//! Whoever connects takes the kinds of connection that [`Tls::attempts`] names, one after the other
+//! while the server refuses the kind ([`is_refusal`]), those with TLS through [`Tls::connector`].
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -8,21 +14,51 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_postgres::config::{Host, SslMode};
+pub use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::{Error, ErrorKind};
+/// A parameter that cannot be used. The message names it and says what to do.
+#[derive(Debug)]
+pub struct Error {
+    message: String,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+}
 
-/// libpq's TLS parameters.
-#[derive(Clone, Default)]
-pub(super) struct Tls {
-    pub(super) mode: Option<String>,
-    pub(super) root_cert: Option<String>,
-    pub(super) cert: Option<String>,
-    pub(super) key: Option<String>,
+impl Error {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), cause: None }
+    }
+
+    fn caused_by(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
+        self.cause = Some(Box::new(cause));
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// libpq's TLS parameters, as they were given.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    mode: Option<String>,
+    root_cert: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
 }
 
 /// libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+enum Mode {
     Disable,
     Allow,
     Prefer,
@@ -32,9 +68,67 @@ pub(super) enum Mode {
 }
 
 impl Tls {
+    /// Takes a parameter; false if it is none of TLS.
+    pub fn set(&mut self, name: &str, value: &str) -> bool {
+        let place = match name {
+            "sslmode" => &mut self.mode,
+            "sslrootcert" => &mut self.root_cert,
+            "sslcert" => &mut self.cert,
+            "sslkey" => &mut self.key,
+            _ => return false,
+        };
+        *place = Some(value.into());
+        true
+    }
+
+    /// Takes the parameters of TLS out of a URL's query, most of which the driver does not know.
+    /// Returns the URL without them.
+    pub fn of_url(url: &str) -> (String, Self) {
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut tls = Self::default();
+        let mut rest = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some((name, value)) if tls.set(name, &unescape(value)) => {}
+                _ => rest.push(pair),
+            }
+        }
+        let mut plain = base.to_owned();
+        if !rest.is_empty() {
+            plain.push('?');
+            plain.push_str(&rest.join("&"));
+        }
+        (plain, tls)
+    }
+
+    /// The kinds of connection to try, in their order: as with libpq, `prefer` tries once more
+    /// without TLS, and `allow` with it, where the server refuses the first kind; nothing else is
+    /// ever weakened, and Unix sockets know no TLS.
+    ///
+    /// # Errors
+    /// If `sslmode` is unknown, or does not go with `sslrootcert=system`.
+    pub fn attempts(&self, hosts: &[Host]) -> Result<&'static [SslMode], Error> {
+        let is_local = !hosts.is_empty() && hosts.iter().all(|host| !matches!(host, Host::Tcp(_)));
+        Ok(match self.mode()? {
+            _ if is_local => &[SslMode::Disable],
+            Mode::Disable => &[SslMode::Disable],
+            Mode::Allow => &[SslMode::Disable, SslMode::Require],
+            Mode::Prefer => &[SslMode::Require, SslMode::Disable],
+            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => &[SslMode::Require],
+        })
+    }
+
+    /// What connects with TLS.
+    ///
+    /// # Errors
+    /// If a file cannot be read or used; see also [`Tls::attempts`].
+    pub fn connector(&self) -> Result<MakeRustlsConnect, Error> {
+        Ok(MakeRustlsConnect::new(self.client_config()?))
+    }
+
     /// What is asked for. As in libpq, whoever trusts the system's authorities must verify the
     /// name as well: anybody can get a certificate of theirs.
-    pub(super) fn mode(&self) -> Result<Mode, Error> {
+    fn mode(&self) -> Result<Mode, Error> {
         let system = self.root_cert.as_deref() == Some("system");
         let mode = match self.mode.as_deref() {
             None if system => Mode::VerifyFull,
@@ -46,13 +140,13 @@ impl Tls {
             Some("verify-ca") => Mode::VerifyCa,
             Some("verify-full") => Mode::VerifyFull,
             Some(other) => {
-                return Err(Error::config(format!(
+                return Err(Error::new(format!(
                     "sslmode {other:?} is unknown; use disable, allow, prefer, require, verify-ca or verify-full"
                 )));
             }
         };
         if system && mode != Mode::VerifyFull {
-            return Err(Error::config(
+            return Err(Error::new(
                 "sslrootcert=system needs sslmode=verify-full; set that, or a file as sslrootcert",
             ));
         }
@@ -61,7 +155,7 @@ impl Tls {
 
     /// libpq's rules: up to `require` nothing is verified unless a root certificate is given;
     /// `verify-ca` verifies the chain, `verify-full` the name as well.
-    pub(super) fn client_config(&self) -> Result<ClientConfig, Error> {
+    fn client_config(&self) -> Result<ClientConfig, Error> {
         let provider = Arc::new(ring::default_provider());
         let mode = self.mode()?;
         let verifies = match mode {
@@ -76,7 +170,7 @@ impl Tls {
             )
             .build()
             .map_err(|error| {
-                Error::config("no usable root certificate for the database; set sslrootcert")
+                Error::new("no usable root certificate for the database; set sslrootcert")
                     .caused_by(error)
             })?;
             if mode == Mode::VerifyFull { chain } else { Arc::new(ChainOnly(chain)) }
@@ -85,7 +179,7 @@ impl Tls {
         };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::config("TLS cannot be set up").caused_by(error))?
+            .map_err(|error| Error::new("TLS cannot be set up").caused_by(error))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         match (&self.cert, &self.key) {
@@ -94,11 +188,11 @@ impl Tls {
                 let key = PrivateKeyDer::from_pem_file(key)
                     .map_err(|error| unreadable("sslkey", key, error))?;
                 builder.with_client_auth_cert(chain, key).map_err(|error| {
-                    Error::config("sslcert and sslkey do not belong together").caused_by(error)
+                    Error::new("sslcert and sslkey do not belong together").caused_by(error)
                 })
             }
             (None, None) => Ok(builder.with_no_client_auth()),
-            _ => Err(Error::config("sslcert and sslkey must be set together")),
+            _ => Err(Error::new("sslcert and sslkey must be set together")),
         }
     }
 
@@ -126,7 +220,7 @@ fn certificates(what: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, 
         .map_err(|error| unreadable(what, path, error))?;
     if found.is_empty() {
         let path = shown(path);
-        return Err(Error::config(format!("{what} {path} holds no certificate; correct the path")));
+        return Err(Error::new(format!("{what} {path} holds no certificate; correct the path")));
     }
     Ok(found)
 }
@@ -141,7 +235,7 @@ fn shown(path: &str) -> String {
 
 /// Whether the server or its TLS turned this kind of connection down, so that the other kind may
 /// do: `prefer` and `allow` ask.
-pub(super) fn is_refusal(error: &tokio_postgres::Error) -> bool {
+pub fn is_refusal(error: &tokio_postgres::Error) -> bool {
     // 28000: pg_hba.conf has no line for such a connection.
     let unwanted = error.as_db_error().is_some_and(|db| db.code().code() == "28000");
     unwanted || speaks_no_tls(error) || find(error, |_| Some(())).is_some()
@@ -154,7 +248,7 @@ fn speaks_no_tls(error: &tokio_postgres::Error) -> bool {
 }
 
 /// What to do where certificates are the trouble: no further attempt would mend that.
-pub(super) fn advice(error: &tokio_postgres::Error) -> Option<&'static str> {
+pub fn advice(error: &tokio_postgres::Error) -> Option<&'static str> {
     use rustls::AlertDescription as Alert;
     find(error, |error| match error {
         rustls::Error::InvalidCertificate(_) => {
@@ -194,16 +288,9 @@ fn find<T>(
     None
 }
 
-fn unreadable(
-    what: &str,
-    path: &str,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> Error {
-    Error::new(
-        ErrorKind::Config,
-        format!("{what} {} cannot be read; check the path and its rights", shown(path)),
-    )
-    .caused_by(error)
+fn unreadable(what: &str, path: &str, error: impl StdError + Send + Sync + 'static) -> Error {
+    Error::new(format!("{what} {} cannot be read; check the path and its rights", shown(path)))
+        .caused_by(error)
 }
 
 /// Verifies the chain but not the name (`verify-ca`).
@@ -287,5 +374,80 @@ impl ServerCertVerifier for Unverified {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Percent-decodes a query value.
+fn unescape(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let code = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match code {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_taken_from_a_url_and_the_rest_is_left() {
+        let (plain, tls) = Tls::of_url(
+            "postgresql://u:p@h:1/d?sslmode=verify-full&connect_timeout=3&sslrootcert=%2Fx%20y",
+        );
+        assert_eq!(plain, "postgresql://u:p@h:1/d?connect_timeout=3");
+        assert_eq!(tls.root_cert.as_deref(), Some("/x y"));
+        assert_eq!(tls.mode().unwrap(), Mode::VerifyFull);
+        assert_eq!(Tls::of_url("postgresql://h/d?sslcert=a&sslkey=b").0, "postgresql://h/d");
+    }
+
+    #[test]
+    fn only_prefer_and_allow_fall_back() {
+        let attempts = |mode: &str, host: Host| {
+            let mut tls = Tls::default();
+            assert!(mode.is_empty() || tls.set("sslmode", mode));
+            tls.attempts(&[host]).unwrap()
+        };
+        let tcp = || Host::Tcp("h".into());
+        assert_eq!(attempts("", tcp()), [SslMode::Require, SslMode::Disable]);
+        assert_eq!(attempts("prefer", tcp()), [SslMode::Require, SslMode::Disable]);
+        assert_eq!(attempts("allow", tcp()), [SslMode::Disable, SslMode::Require]);
+        assert_eq!(attempts("disable", tcp()), [SslMode::Disable]);
+        for strict in ["require", "verify-ca", "verify-full"] {
+            assert_eq!(attempts(strict, tcp()), [SslMode::Require]);
+        }
+        #[cfg(unix)]
+        assert_eq!(attempts("require", Host::Unix("/run".into())), [SslMode::Disable]);
+    }
+
+    #[test]
+    fn trusting_the_system_means_verifying_everything() {
+        let mode = |mode: &str| {
+            let mut tls = Tls::default();
+            tls.set("sslrootcert", "system");
+            assert!(mode.is_empty() || tls.set("sslmode", mode));
+            tls.mode()
+        };
+        assert_eq!(mode("").unwrap(), Mode::VerifyFull);
+        assert_eq!(mode("verify-full").unwrap(), Mode::VerifyFull);
+        for weaker in ["disable", "allow", "prefer", "require", "verify-ca"] {
+            let error = mode(weaker).unwrap_err();
+            assert!(error.to_string().contains("verify-full"), "{error}");
+        }
     }
 }
