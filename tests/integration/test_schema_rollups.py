@@ -245,6 +245,20 @@ def test_nothing_is_rebuilt_in_a_snapshot_that_may_be_old(dsn: str) -> None:
     owner.close()
 
 
+def test_no_order_moves_or_goes_in_a_snapshot_that_may_be_old(dsn: str, owner: Database) -> None:
+    make_facts(71, 3).insert(owner)
+    for level in ("REPEATABLE READ", "SERIALIZABLE"):
+        for statement in (
+            "update analytics.orders set order_ts = order_ts + interval '1 hour'",
+            "delete from analytics.orders",
+        ):
+            person = Database(dsn, "restaurant_owner")
+            person.connection.set_session(isolation_level=level, autocommit=False)
+            assert person.refused(statement) == "25001", (level, statement)
+            person.close()
+    assert_counted(owner)
+
+
 def test_nobody_writes_the_counts_but_the_triggers(dsn: str, engine: Database) -> None:
     make_facts(51, 10).insert(engine)
     reader = Database(dsn, "analytics_reader")

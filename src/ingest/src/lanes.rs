@@ -171,7 +171,7 @@ impl Lanes {
 
     /// Starts the commits that are due, and notes in the books where a writer has long had nothing
     /// to commit. True if it was noted that the source was heard.
-    pub(crate) fn start_due(&mut self, intake: &Intake, heard: bool) -> bool {
+    pub(crate) fn start_due(&mut self, intake: &Intake, heard: Option<Instant>) -> bool {
         let mut told = false;
         if self.revisiting {
             return told;
@@ -189,8 +189,8 @@ impl Lanes {
             if due || (idle && lane.is_behind(intake)) {
                 self.start_commit(writer, intake);
                 told |= writer == 0;
-            } else if idle && heard && writer == 0 {
-                self.start_touch();
+            } else if let Some(heard) = heard.filter(|_| idle && writer == 0) {
+                self.start_touch(heard);
                 told = true;
             }
         }
@@ -198,14 +198,15 @@ impl Lanes {
     }
 
     /// When [`Lanes::start_due`] should be asked again, whatever else happens.
-    pub(crate) fn next_due(&self, intake: &Intake) -> Option<Instant> {
+    pub(crate) fn next_due(&self, intake: &Intake, heard: Option<Instant>) -> Option<Instant> {
         if self.revisiting {
             return None;
         }
-        let free = self.lanes.iter().filter(|lane| lane.store.is_some());
-        let due = free.filter_map(|lane| match lane.due_at(self.config.batch.linger) {
+        let free = self.lanes.iter().enumerate().filter(|(_, lane)| lane.store.is_some());
+        let due = free.filter_map(|(writer, lane)| match lane.due_at(self.config.batch.linger) {
             Some(at) => Some(at),
-            None => lane.is_behind(intake).then(|| lane.written_at + TOUCH_EVERY),
+            None => (lane.is_behind(intake) || (writer == 0 && heard.is_some()))
+                .then(|| lane.written_at + TOUCH_EVERY),
         });
         due.min()
     }
@@ -266,10 +267,10 @@ impl Lanes {
         });
     }
 
-    fn start_touch(&mut self) {
+    fn start_touch(&mut self, heard: Instant) {
         let Some(mut store) = self.lanes[0].store.take() else { return };
         self.spawn(0, Work::Touch, async move {
-            let result = patiently(SESSION_PATIENCE, store.touch()).await.map(|()| None);
+            let result = patiently(SESSION_PATIENCE, store.touch(heard)).await.map(|()| None);
             (Some(store), Batch::default(), result)
         });
     }
@@ -331,7 +332,10 @@ impl Lanes {
     /// stop came in between; then nothing of the batch stands, or soon it will.
     pub(crate) fn put_back(&mut self, mut done: Done) -> Option<Done> {
         let lane = &mut self.lanes[done.writer];
-        lane.written_at = Instant::now();
+        if done.work != Work::Revisit {
+            // A look at the waiting events notes nothing in the books.
+            lane.written_at = Instant::now();
+        }
         match done.work {
             Work::Repair => self.repairing = false,
             Work::Revisit => self.revisiting = false,

@@ -52,7 +52,7 @@ pub(crate) struct Pipeline {
     report: Report,
     started: Instant,
     last_event_at: Instant,
-    heard: bool,
+    heard: Option<Instant>,
     /// When the present response began, and the newest offset that its head named.
     connected_at: Option<Instant>,
     head: Option<i64>,
@@ -94,7 +94,7 @@ impl Pipeline {
             report,
             started: now,
             last_event_at: now,
-            heard: false,
+            heard: None,
             connected_at: None,
             head: None,
             signed: false,
@@ -254,7 +254,7 @@ impl Pipeline {
         }
         self.start_repair();
         if self.lanes.start_due(&self.intake, self.heard) {
-            self.heard = false;
+            self.heard = None;
         }
     }
 
@@ -361,7 +361,7 @@ impl Pipeline {
         let limits = &self.config.limits;
         [
             Some(self.progress.due_at()),
-            self.lanes.next_due(&self.intake).filter(|_| !self.wants_revisit()),
+            self.lanes.next_due(&self.intake, self.heard).filter(|_| !self.wants_revisit()),
             limits.timeout.map(|timeout| self.started + timeout),
             limits.idle_timeout.map(|idle| self.last_event_at + idle),
             self.connected_at
@@ -376,7 +376,7 @@ impl Pipeline {
 
     async fn hear(&mut self, signal: Signal) -> Result<Option<StopReason>, Error> {
         match signal {
-            Signal::Bytes => self.heard = true,
+            Signal::Bytes => self.heard = Some(Instant::now()),
             Signal::Connected { epoch, anchor, head } => {
                 self.unreached = None;
                 self.connected_at = Some(Instant::now());

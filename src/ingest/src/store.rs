@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryFutureExt;
 use futures_util::future::{join, join3, try_join3, try_join4};
@@ -112,7 +112,8 @@ const ADVANCE: &str = "
         highest = greatest(highest, $7), resume_token = $8, last_heard_at = now(), updated_at = now()
     where stream = $1 and shard = $2 and writer = $3 and fence = $4";
 const TOUCH: &str = "
-    update sse_stream.offsets set last_heard_at = now()
+    update sse_stream.offsets
+    set last_heard_at = greatest(last_heard_at, now() - make_interval(secs => $5))
     where stream = $1 and shard = $2 and writer = $3 and fence = $4";
 const MIRROR: &str = "
     update sse_stream.offsets
@@ -337,13 +338,14 @@ impl Store {
         Ok(offset)
     }
 
-    /// Notes that the source was heard although nothing was committed.
-    pub(crate) async fn touch(&mut self) -> Result<(), Error> {
+    /// Notes when the source was heard although nothing was committed.
+    pub(crate) async fn touch(&mut self, heard: Instant) -> Result<(), Error> {
+        let seconds = heard.elapsed().as_secs_f64();
         let changed = self
             .client()
             .execute(
                 &self.statements.touch,
-                &[&self.stream, &self.shard, &self.writer, &self.fence],
+                &[&self.stream, &self.shard, &self.writer, &self.fence, &seconds],
             )
             .await
             .map_err(|error| Error::database("cannot write sse_stream.offsets", error))?;

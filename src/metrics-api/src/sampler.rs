@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::listener::Commits;
 use crate::source::Source;
@@ -14,8 +15,9 @@ use crate::token::Role;
 
 const PERIOD: Duration = Duration::from_secs(1);
 const SITES_PERIOD: Duration = Duration::from_secs(60);
-/// Silence of the source up to which a stream is live, and up to which it is late.
-const LIVE: f64 = 3.0;
+/// Silence of the source up to which a stream is live, and up to which it is late: a source that
+/// gives a sign every two seconds is heard of here within one more.
+const LIVE: f64 = 3.5;
 const LATE: f64 = 5.0;
 /// Over how long the pace is measured where commits are not heard of.
 const PACE: Duration = Duration::from_secs(10);
@@ -81,6 +83,7 @@ pub struct Sampler {
     source: Source,
     seen: Mutex<Seen>,
     sites: Mutex<Arc<Vec<Site>>>,
+    looks: watch::Sender<u64>,
 }
 
 impl Sampler {
@@ -100,6 +103,7 @@ impl Sampler {
             source,
             seen: Mutex::default(),
             sites: Mutex::default(),
+            looks: watch::Sender::new(0),
         })
     }
 
@@ -147,6 +151,13 @@ impl Sampler {
                 seen.error = Some(error.to_string());
             }
         }
+        drop(seen);
+        self.looks.send_modify(|count| *count += 1);
+    }
+
+    /// Changes with each look.
+    pub fn looks(&self) -> watch::Receiver<u64> {
+        self.looks.subscribe()
     }
 
     async fn read_sites(&self) -> bool {

@@ -232,6 +232,38 @@ async fn the_books_are_told_that_a_silent_source_was_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sign_of_life_soon_after_a_commit_is_noted_without_waiting_for_the_next_one() {
+    let db = Db::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut request = [0; 1024];
+            let _ = socket.read(&mut request);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+            let event = "id: 1\nevent: visit\ndata: {\"visit\":1}\n\n";
+            let _ = socket.write_all(format!("{head}{event}").as_bytes());
+            // The commit is through by then, and what the books note is paced.
+            std::thread::sleep(Duration::from_millis(400));
+            let _ = socket.write_all(b": a sign\n\n");
+            // Silent, but open.
+            std::thread::sleep(Duration::from_secs(30));
+        }
+    });
+    let mut config = config(&db, &Script::serve(true));
+    config.source = sse::ClientConfig::new(format!("http://{address}/stream"));
+    config.limits.timeout = Some(Duration::from_secs(20));
+    let running = tokio::spawn(run(config));
+    // `updated_at` is the commit's.
+    let apart = "select coalesce(max(last_heard_at - updated_at), '0') from sse_stream.offsets";
+    eventually("noted", async || {
+        db.one(&format!("select ({apart}) between '0.2 s' and '0.8 s'")).await == "t"
+    })
+    .await;
+    running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_run_leaves_its_line_in_the_history() {
     let db = Db::new().await;
     let source = Script::serve(true);

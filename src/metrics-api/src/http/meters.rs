@@ -158,10 +158,19 @@ fn gauges(app: &App) -> Result<Registry, Error> {
         one("sse_stream_data_age_seconds", "Time since the newest order was made.", age)?;
     }
     if let Some(run) = books.runs.first() {
-        let age = if run.ended_at.is_some() { run.age.max(0.0) } else { 0.0 };
-        one("sse_stream_run_age_seconds", "Time since the last run ended, 0 while one runs.", age)?;
+        // One that died without a word never ends: it runs as long as its stream is heard.
+        let heard = books.streams.iter().filter_map(|stream| stream.heard_age).reduce(f64::min);
+        let age = match run.ended_at {
+            Some(_) => run.age,
+            None => heard.map_or(run.age, |heard| heard.min(run.age)),
+        };
+        one(
+            "sse_stream_run_age_seconds",
+            "Time since the last run ended, or since the one that runs heard anything.",
+            age.max(0.0),
+        )?;
     }
-    let failed = books.runs.iter().filter(|run| run.error.is_some()).count();
+    let failed = books.runs.iter().filter(|run| run.has_failed()).count();
     one("sse_stream_recent_failed_runs", "Failed ones among the last ten runs.", failed as f64)?;
 
     let labels = ["stream", "shard"];

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::message::raw;
 use super::{Batch, Counted, Hub, Kind, Message};
@@ -29,6 +29,8 @@ const ORDERS: i64 = 50;
 /// How long an empty room waits for somebody to come back.
 const EMPTY: Duration = Duration::from_secs(15);
 const SECOND: Duration = Duration::from_secs(1);
+/// A look at the pipeline that takes longer is not waited for.
+const OVERDUE: Duration = Duration::from_millis(1250);
 /// Courses and rankings of more minutes than this are long, and seldom sent.
 const LONG: u32 = 180;
 const SELDOM: Duration = Duration::from_secs(5);
@@ -112,15 +114,18 @@ impl Room {
         }
     }
 
-    /// Sends each second where the pipeline stands, and that we are here.
+    /// Sends where the pipeline stands as soon as it was looked at, which is each second, and that
+    /// we are here.
     async fn pulse(&self, hub: &Hub) {
         let mut stop = hub.stop.clone();
+        let mut looks = hub.sampler.looks();
+        looks.mark_changed();
         let mut empty_since: Option<Instant> = None;
-        let mut ticks = interval(SECOND);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticks.tick() => {}
+                // The sampler lives as long as the hub.
+                _ = looks.changed() => {}
+                () = sleep(OVERDUE) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             if self.occupied() {
@@ -272,6 +277,8 @@ async fn tops(
     Ok(json!({
         "locations": ranking(client, window, filter, Entity::Location, 50).await?,
         "items": ranking(client, window, filter, Entity::Item, 10).await?,
+        // By the hour, so that it begins before the window does.
+        "items_from": window.hours().from,
         "payments": ranking(client, window, filter, Entity::PaymentMethod, 10).await?,
     }))
 }

@@ -51,6 +51,13 @@ pub struct Run {
     pub age: f64,
 }
 
+impl Run {
+    /// Whether it ended by an error, or was found dead by the next one.
+    pub fn has_failed(&self) -> bool {
+        self.error.is_some() || self.stop_reason.as_deref() == Some("lost")
+    }
+}
+
 /// Everything about the pipeline at one instant.
 #[derive(Clone, Debug)]
 pub struct Books {

@@ -38,6 +38,9 @@ pub struct Window {
     /// The newest full second; what the running minute holds counts in any case.
     pub until: Timestamp,
     pub minutes: u32,
+    /// The end of the minute that is counted last.
+    #[serde(skip)]
+    end: Timestamp,
 }
 
 impl Window {
@@ -52,8 +55,9 @@ impl Window {
     }
 
     fn ending(until: Timestamp, minutes: u32) -> Self {
-        let from = minute_of(until) - SignedDuration::from_mins(i64::from(minutes) - 1);
-        Self { from, until, minutes }
+        let running = minute_of(until);
+        let from = running - SignedDuration::from_mins(i64::from(minutes) - 1);
+        Self { from, until, minutes, end: running + SignedDuration::from_mins(1) }
     }
 
     /// The last minute that is over.
@@ -62,18 +66,19 @@ impl Window {
     /// As [`Window::last`].
     pub async fn last_complete(client: &impl GenericClient) -> Result<Self, Error> {
         let running = Self::last(client, 1).await?.from;
-        Ok(Self { from: running - SignedDuration::from_mins(1), until: running, minutes: 1 })
+        let from = running - SignedDuration::from_mins(1);
+        Ok(Self { from, until: running, minutes: 1, end: running })
     }
 
-    /// The end of the minute in which the window ends.
+    /// The end of the minute that is counted last, the running one for the present.
     pub(super) fn end(&self) -> Timestamp {
-        let minute = minute_of(self.until);
-        if minute == self.until { minute } else { minute + SignedDuration::from_mins(1) }
+        self.end
     }
 
     /// The span directly before, as long as this one has lasted so far.
     pub fn before(&self) -> Self {
-        Self { from: self.from - self.length(), until: self.from, minutes: self.minutes }
+        let from = self.from - self.length();
+        Self { from, until: self.from, minutes: self.minutes, end: self.from }
     }
 
     /// The first full minute at or after its beginning.
@@ -92,10 +97,10 @@ impl Window {
         Self { from: hour_of(self.from), ..*self }
     }
 
-    /// The end of the hour in which the window ends.
+    /// The end of the hour that is counted last.
     pub(super) fn end_of_hour(&self) -> Timestamp {
-        let hour = hour_of(self.until);
-        if hour == self.until { hour } else { hour + SignedDuration::from_hours(1) }
+        let hour = hour_of(self.end);
+        if hour == self.end { hour } else { hour + SignedDuration::from_hours(1) }
     }
 }
 
@@ -131,6 +136,8 @@ mod tests {
         assert_eq!(window.hours().from, at("2026-03-01T12:00:00Z"));
         assert_eq!(window.end_of_hour(), at("2026-03-01T13:00:00Z"));
         let full = Window::ending(at("2026-03-01T13:00:00Z"), 3);
-        assert_eq!(full.end_of_hour(), full.until);
+        assert_eq!(full.end(), at("2026-03-01T13:01:00Z"), "the minute that has just begun counts");
+        assert_eq!(full.end_of_hour(), at("2026-03-01T14:00:00Z"));
+        assert_eq!(full.before().end(), full.from);
     }
 }

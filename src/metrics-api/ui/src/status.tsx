@@ -1,4 +1,5 @@
 import { type FormEvent, useEffect } from "react";
+import { readToken } from "./live/api.ts";
 import { useNow, useShown } from "./live/use_live.ts";
 import { type Condition, conditionOf, heardAge, linkAge } from "./model/freshness.ts";
 import { formatSpan } from "./model/format.ts";
@@ -93,7 +94,8 @@ function TokenForm({ problem, onToken }: { problem: string; onToken: (token: str
   return (
     <form className="notice" data-level="unknown" onSubmit={onSubmit}>
       <label>
-        This server asks for a token{problem === "" ? "" : ` (${problem})`}:{" "}
+        {readToken() === null ? "This server asks for a token" : "This server does not take that token"}
+        {problem === "" ? "" : ` (${problem})`}:{" "}
         <input name="token" type="password" autoComplete="off" required />
       </label>{" "}
       <button type="submit" className="small">

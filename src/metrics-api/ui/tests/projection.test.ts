@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { crowded, fit, placeLabels } from "../src/charts/projection.ts";
+import { crowded, fit, placeLabels, spread } from "../src/charts/projection.ts";
 
 const SHEET = { x: 0, y: 0, width: 400, height: 300 };
 const TORONTO = { latitude: 43.65, longitude: -79.4 };
@@ -39,4 +39,17 @@ test("labels cover neither each other nor a marker, and stay on the sheet", () =
   assert.equal(corner?.anchor, "end");
   const none = placeLabels([{ x: 5, y: 5, radius: 5, label: { width: 500, height: 14 } }], SHEET);
   assert.deepEqual(none, [null]);
+});
+
+test("spots that lie on each other are moved apart, the others stay", () => {
+  const alone = { x: 200, y: 20 };
+  const moved = spread([{ x: 50, y: 50 }, { x: 50, y: 50 }, { x: 53, y: 51 }, alone], 16);
+  moved.forEach((one, index) => {
+    for (const other of moved.slice(index + 1)) {
+      const distance = Math.hypot(one.x - other.x, one.y - other.y);
+      assert.ok(distance >= 16, `${distance}`);
+    }
+  });
+  assert.deepEqual(moved[3], alone);
+  assert.ok(moved.slice(0, 3).every(({ x, y }) => Math.hypot(x - 50, y - 50) < 24), "none is far from its place");
 });

@@ -62,8 +62,8 @@ test("other filters: what was shown stays until theirs comes, and does not mix w
   assert.equal(state.isChanging, false);
 });
 
-test("what is silent is late above three seconds and stale above four", () => {
-  assert.deepEqual([0, 3.2, 3.3, 4, 4.1, null].map(levelOf), [
+test("what is silent is late above three and a half seconds and stale above four and a bit", () => {
+  assert.deepEqual([0, 3.5, 3.6, 4.3, 4.4, null].map(levelOf), [
     "fresh", "fresh", "late", "late", "stale", "unknown",
   ]);
 });
@@ -101,8 +101,17 @@ test("a course of a long window may be five seconds old, and says how old it is"
   assert.deepEqual(courseAge(at(1440), T0 + 5000), { seconds: 5, level: "fresh" });
 });
 
-test("a server without its database says so", () => {
+test("a server without its database says so, also when that just does not answer", () => {
   assert.equal(conditionOf(after([pipeline([0.2], 0, false)]), T0), "blind");
+  const silent = pipeline([4.5]);
+  if (silent.type === "pipeline") silent.data.database.age_s = 2.5;
+  assert.equal(conditionOf(after([silent]), T0), "blind");
+});
+
+test("a server that falls silent says nothing against the pipeline", () => {
+  const state = after([pipeline([1.9])]);
+  assert.notEqual(conditionOf(state, T0 + 2900), "stopped");
+  assert.equal(conditionOf(state, T0 + 3100), "disconnected");
 });
 
 test("messages of another version or type are passed over", () => {

@@ -333,7 +333,9 @@ end
 $$;
 
 -- Before orders move or go: no session may be in the middle of adding to them, since what it adds
--- cannot be seen yet. Every writer of the engine locks its row of sse_stream.offsets first, so that
+-- cannot be seen yet, nor may this one look at an old snapshot. (One statement that changes orders and
+-- what belongs to them by parts of a WITH sees neither change; check_rollups finds what comes of it.)
+-- Every writer of the engine locks its row of sse_stream.offsets first, so that
 -- waiting for those rows meets nobody half-way.
 create function analytics.roll_up_alone() returns trigger
     language plpgsql
@@ -341,6 +343,12 @@ create function analytics.roll_up_alone() returns trigger
     set search_path = pg_catalog, pg_temp
 as $$
 begin
+    if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+        raise exception 'orders cannot move or go: the transaction is %, so it may not see all that belongs to them',
+            current_setting('transaction_isolation')
+            using errcode = 'active_sql_transaction',
+                hint = 'do it in a transaction that is read committed';
+    end if;
     lock table sse_stream.offsets in exclusive mode;
     lock table analytics.order_items, analytics.feedback in share row exclusive mode;
     return null;

@@ -50,6 +50,29 @@ export function crowded(spots: Spot[], distance: number): Set<number> {
   return found;
 }
 
+/** The spots moved apart until each is `least` pixels from every other, so that all can be hit. */
+export function spread(spots: Spot[], least: number): Spot[] {
+  const moved = spots.map(({ x, y }) => ({ x, y }));
+  for (let round = 0; round < 50; round += 1) {
+    let isApart = true;
+    moved.forEach((one, index) => {
+      for (const other of moved.slice(index + 1)) {
+        const distance = Math.hypot(other.x - one.x, other.y - one.y);
+        if (distance >= least) continue;
+        isApart = false;
+        const push = (least - distance) / 2 + 0.1;
+        const [x, y] = distance > 0 ? [(other.x - one.x) / distance, (other.y - one.y) / distance] : [1, 0];
+        one.x -= x * push;
+        one.y -= y * push;
+        other.x += x * push;
+        other.y += y * push;
+      }
+    });
+    if (isApart) break;
+  }
+  return moved;
+}
+
 export interface Marker extends Spot {
   radius: number;
   /** Width and height of its label in pixels. */

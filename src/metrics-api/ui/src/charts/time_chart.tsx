@@ -77,7 +77,7 @@ function optionsFor(kind: Props["kind"], sync: string, width: number, callbacks:
   return {
     width,
     height: HEIGHT,
-    padding: [8, 4, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: sync }, y: false, drag: { x: false, y: false }, points: { show: false } },
     scales: {

@@ -1,4 +1,6 @@
 const TOKEN = "token";
+/** What a header can carry, spaces left out. */
+const TOKEN_SIGNS = /^[!-~]+$/;
 
 /** The bearer token that the viewer gave in this tab, where the server asks for one. */
 export function readToken(): string | null {
@@ -31,7 +33,10 @@ export class RefusedError extends Error {
 export async function request(path: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
   const token = readToken();
-  if (token !== null) headers.set("authorization", `Bearer ${token}`);
+  if (token !== null) {
+    if (!TOKEN_SIGNS.test(token)) throw new RefusedError(401, "it has signs that no token has");
+    headers.set("authorization", `Bearer ${token}`);
+  }
   const response = await fetch(new URL(path, document.baseURI), {
     ...init,
     headers,

@@ -1,5 +1,6 @@
 const COUNT = new Intl.NumberFormat("en");
 const ONE = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const TWO = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 const HOUR = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const SECOND = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit",
@@ -22,9 +23,10 @@ export function formatMany(count: number, noun: string): string {
   return `${COUNT.format(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** A rate: one digit behind the point while that tells something. */
+/** A rate: digits behind the point while they tell something. */
 export function formatRate(value: number | null | undefined): string {
   if (value == null) return "–";
+  if (value > 0 && value < 0.95) return value < 0.01 ? "< 0.01" : TWO.format(value);
   return value < 100 ? ONE.format(value) : COUNT.format(Math.round(value));
 }
 

@@ -6,13 +6,17 @@ export type Level = "fresh" | "late" | "stale" | "unknown";
 
 /**
  * Seconds above which something is called late, and stale. A pipeline without events notes every two
- * that it hears its source, and the server looks every one. One that stops is to be seen as stopped
- * within five, with what looking and drawing take.
+ * that it hears its source, the server looks every one and tells at once: three, and half of one for
+ * what all that takes. One that stops is to be seen as stopped within five, drawing included.
  */
-export const LATE_S = 3.2;
-export const STALE_S = 4;
+export const LATE_S = 3.5;
+export const STALE_S = 4.3;
 /** Seconds without a word from the server after which the page speaks of no connection. */
 export const SILENT_S = 3;
+/** The server speaks every second; silent for longer than this it says nothing of the pipeline. */
+const WORD_S = 1.5;
+/** Seconds without an answer of the database, asked every one, after which it is called gone. */
+const BLIND_S = 2.2;
 
 /** Windows longer than this are drawn and ranked anew only every so many seconds. */
 const LONG_WINDOW_MINUTES = 180;
@@ -92,8 +96,10 @@ export function conditionOf(state: State, now: number): Condition {
   if (link === null) return "connecting";
   if (link > SILENT_S) return "disconnected";
   if (state.pipeline === null) return "connecting";
-  if (!state.pipeline.data.database.reachable) return "blind";
-  switch (levelOf(heardAge(state.pipeline, now))) {
+  const { reachable, age_s } = state.pipeline.data.database;
+  if (!reachable || (age_s ?? 0) > BLIND_S) return "blind";
+  // A server that falls silent, or whose database does, tells nothing against the pipeline.
+  switch (levelOf(heardAge(state.pipeline, now - Math.max(0, link - WORD_S) * 1000))) {
     case "unknown":
       return "never";
     case "stale":

@@ -57,8 +57,9 @@ export interface Ranked {
 
 export interface Top {
   locations: Ranked[];
-  /** Null, as payments, while only some kinds of service are asked for: these are not told apart. */
   items: Ranked[];
+  /** The full hour with which `items` begin, before the window does. */
+  items_from: Instant;
   payments: Ranked[];
 }
 

@@ -48,6 +48,7 @@ export function DeadLetterDialog({ open, onClose }: Props) {
             ))}
           </fieldset>
           <Rows letters={letters} />
+          <Rest letters={letters} reason={reason} />
         </>
       )}
     </dialog>
@@ -70,6 +71,9 @@ function Rows({ letters }: { letters: DeadLetters }) {
       <table>
         <thead>
           <tr>
+            <th scope="col" className="number">
+              No.
+            </th>
             <th scope="col">Since</th>
             <th scope="col" className="number">
               Offset
@@ -84,6 +88,7 @@ function Rows({ letters }: { letters: DeadLetters }) {
         <tbody>
           {letters.rows.map((row) => (
             <tr key={row.dead_letter_id}>
+              <td className="number">{row.dead_letter_id}</td>
               <td>{formatMoment(row.created_at)}</td>
               <td className="number">{formatCount(row.event_offset)}</td>
               <td>{row.event_type ?? "–"}</td>
@@ -96,6 +101,19 @@ function Rows({ letters }: { letters: DeadLetters }) {
         </tbody>
       </table>
     </div>
+  );
+}
+
+/** How many are not in the list, and where all is told of one. */
+function Rest({ letters, reason }: { letters: DeadLetters; reason: string | null }) {
+  const asked = letters.by_reason.filter((one) => reason === null || one.reason_code === reason);
+  const open = asked.reduce((sum, one) => sum + one.open, 0);
+  const shown = letters.rows.length;
+  return (
+    <p className="note">
+      {open > shown && `The newest ${formatCount(shown)} of ${formatCount(open)}. `}
+      With its bytes: <code>sse-stream dead-letters show No.</code>
+    </p>
   );
 }
 

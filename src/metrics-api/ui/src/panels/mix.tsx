@@ -1,6 +1,6 @@
 import { useShown } from "../live/use_live.ts";
 import { formatMoney } from "../model/decimal.ts";
-import { formatCode, formatCount, formatShare } from "../model/format.ts";
+import { formatCode, formatCount, formatHour, formatShare } from "../model/format.ts";
 import type { Ranked } from "../model/messages.ts";
 import { Bar } from "./bar.tsx";
 import { Panel } from "./panel.tsx";
@@ -8,8 +8,10 @@ import { Panel } from "./panel.tsx";
 /** What is ordered most. */
 export function MenuPanel() {
   const { state } = useShown();
+  const from = state.top?.data.items_from;
   return (
-    <Panel title="Menu" area="menu">
+    // Dishes are counted by the hour, so that the first one is shown whole.
+    <Panel title="Menu" area="menu" note={from && `since ${formatHour(from)}`}>
       <Mix
         rows={state.top?.data.items}
         caption="Dishes, the best-selling first"

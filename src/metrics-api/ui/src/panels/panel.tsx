@@ -11,17 +11,20 @@ interface Props {
   /** How long ago what is shown was true. */
   age?: (state: State, now: number) => Age;
   tools?: ReactNode;
+  /** What is shown, where that is not what the page's heading says. */
+  note?: string | undefined;
   children: ReactNode;
 }
 
 /** One panel of the page with its heading and how old its content is. */
-export function Panel({ title, area, age = courseAge, tools, children }: Props) {
+export function Panel({ title, area, age = courseAge, tools, note, children }: Props) {
   const heading = useId();
   const { state } = useShown();
   return (
-    <section className={`panel area-${area}`} aria-labelledby={heading} aria-busy={state.isChanging}>
+    <section className={`panel area-${area}`} aria-labelledby={heading} aria-busy={state.isChanging && state.refusal === null}>
       <header className="panel-head">
         <h2 id={heading}>{title}</h2>
+        {note && <span className="note">{note}</span>}
         {tools}
         <Freshness of={age} />
       </header>

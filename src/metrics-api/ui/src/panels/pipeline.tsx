@@ -76,7 +76,7 @@ function Stream({ stream, pipeline, onDeadLetters }: StreamProps) {
           {stream.lag_events === null ? "unknown" : formatMany(stream.lag_events, "event")}
         </Fact>
         <Fact label="Events per second">{formatRate(stream.events_per_second)}</Fact>
-        <Fact label="Batches per minute">{formatRate(stream.batches_per_minute)}</Fact>
+        <Fact label="Batches per minute">{formatCount(stream.batches_per_minute)}</Fact>
         <Fact label="Position">{formatCount(stream.position)}</Fact>
         <Fact label="Writers">{formatCount(stream.writers)}</Fact>
         <Fact label="Waiting for a parent">{formatCount(stream.waiting)}</Fact>
@@ -183,7 +183,7 @@ function RunRow({ run }: { run: Run }) {
       <td className="number">{count(run.events)}</td>
       <td className="number">{count(run.rows)}</td>
       <td className="number">{count(run.dead_letters)}</td>
-      <td data-level={run.error === null ? undefined : "stale"}>
+      <td data-level={run.error === null && run.stop_reason !== "lost" ? undefined : "stale"}>
         {run.error ?? run.stop_reason ?? (run.ended_at === null ? "running" : "–")}
       </td>
     </tr>

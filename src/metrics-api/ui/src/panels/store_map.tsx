@@ -1,6 +1,6 @@
 import { type KeyboardEvent, type RefObject, useEffect, useRef, useState } from "react";
 import { ONTARIO } from "../charts/ontario.ts";
-import { type Box, type Label, type Place, type Spot, crowded, fit, placeLabels } from "../charts/projection.ts";
+import { type Box, type Label, type Place, type Spot, crowded, fit, placeLabels, spread } from "../charts/projection.ts";
 import { formatMoney } from "../model/decimal.ts";
 import { formatCount } from "../model/format.ts";
 
@@ -24,6 +24,10 @@ interface Props {
 
 const NARROW = 520;
 const CROWDED_PX = 22;
+/** No circle may lie over the middle of another. */
+const APART_PX = 16;
+/** What can be hit with a finger. */
+const TARGET_PX = 12;
 const TEXT_HEIGHT = 14;
 const LETTER_WIDTH = 6.4;
 
@@ -86,8 +90,9 @@ interface MarkersProps {
 }
 
 function Markers({ sites, project, sheet, most, onToggle }: MarkersProps) {
-  const markers = sites.map((site) => ({
-    ...project(site.place),
+  const spots = spread(sites.map((site) => project(site.place)), APART_PX);
+  const markers = sites.map((site, index) => ({
+    ...(spots[index] ?? project(site.place)),
     radius: radiusOf(site.size, most),
     label: { width: site.name.length * LETTER_WIDTH, height: TEXT_HEIGHT },
   }));
@@ -140,7 +145,8 @@ function Marker({ site, spot, radius, label, onToggle }: MarkerProps) {
       onKeyDown={onKeyDown}
     >
       <title>{name}</title>
-      <circle className="target" {...centre(spot)} r={Math.max(radius, 12)} />
+      <circle className="target" {...centre(spot)} r={Math.max(radius, TARGET_PX)} />
+      <circle className="ring" {...centre(spot)} r={Math.max(radius, TARGET_PX) + 4} />
       <circle className="size" {...centre(spot)} r={radius} />
       {label && (
         <text x={label.x} y={label.y} textAnchor={label.anchor}>

@@ -67,7 +67,7 @@ function Lag({ pipeline }: { pipeline: Pipeline | null }) {
       label="Lag"
       name="lag"
       value={isKnown ? formatMany(lag, "event") : "unknown"}
-      note={isKnown || pipeline === null ? note : `${note}; the source does not tell its head`}
+      note={isKnown || pipeline === null ? note : `${note}; ${pipeline.source.head === null ? "the source does not tell its head" : "no run has read it"}`}
     />
   );
 }
