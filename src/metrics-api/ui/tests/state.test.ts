@@ -62,8 +62,8 @@ test("other filters: what was shown stays until theirs comes, and does not mix w
   assert.equal(state.isChanging, false);
 });
 
-test("what is silent is late above three and a half seconds and stale above four and a bit", () => {
-  assert.deepEqual([0, 3.5, 3.6, 4.3, 4.4, null].map(levelOf), [
+test("what is silent is late above three and a half seconds and stale above four", () => {
+  assert.deepEqual([0, 3.5, 3.6, 4, 4.1, null].map(levelOf), [
     "fresh", "fresh", "late", "late", "stale", "unknown",
   ]);
 });
@@ -84,6 +84,7 @@ test("a silent server makes everything old, whatever it said last", () => {
   const state = after([pipeline([0]), kpis]);
   assert.equal(conditionOf(state, T0 + 1000), "live");
   assert.equal(conditionOf(state, T0 + 3500), "disconnected");
+  assert.deepEqual(figuresAge(state, T0 + 3100), { seconds: 3.1, level: "late" });
   assert.equal(linkAge(state, T0 + 60_000), 60);
   assert.deepEqual(figuresAge(state, T0 + 60_000), { seconds: 60, level: "stale" });
 });

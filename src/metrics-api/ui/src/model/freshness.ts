@@ -10,7 +10,7 @@ export type Level = "fresh" | "late" | "stale" | "unknown";
  * what all that takes. One that stops is to be seen as stopped within five, drawing included.
  */
 export const LATE_S = 3.5;
-export const STALE_S = 4.3;
+export const STALE_S = 4;
 /** Seconds without a word from the server after which the page speaks of no connection. */
 export const SILENT_S = 3;
 /** The server speaks every second; silent for longer than this it says nothing of the pipeline. */
@@ -68,7 +68,7 @@ export function courseAge(state: State, now: number): Age {
 /** Age of what the server says of the pipeline, however long that has stood still. */
 export function pipelineAge(state: State, now: number): Age {
   const age = state.pipeline === null ? null : seconds(now - state.pipeline.at);
-  return { seconds: age, level: levelOf(age) };
+  return { seconds: age, level: levelBehind(state, now, age) };
 }
 
 function ageOf(state: State, now: number, at: number | undefined, allowedS: number): Age {
@@ -76,7 +76,13 @@ function ageOf(state: State, now: number, at: number | undefined, allowedS: numb
   if (heard === null || at === undefined) return { seconds: null, level: "unknown" };
   const read = seconds(now - at);
   const counted = Math.max(heard, linkAge(state, now) ?? 0, read - allowedS);
-  return { seconds: Math.max(counted, read), level: levelOf(counted) };
+  return { seconds: Math.max(counted, read), level: levelBehind(state, now, counted) };
+}
+
+/** What to think of an age; nothing is fresh while there is no connection. */
+function levelBehind(state: State, now: number, ageS: number | null): Level {
+  const level = levelOf(ageS);
+  return level === "fresh" && (linkAge(state, now) ?? 0) > SILENT_S ? "late" : level;
 }
 
 export type Condition =
