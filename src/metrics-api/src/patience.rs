@@ -7,6 +7,8 @@ use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ const UNSENT_BYTES: u32 = 64 << 10;
 pub struct PatientListener {
     pub listener: TcpListener,
     pub patience: Duration,
+    /// Counts those whom patience has left.
+    pub cut_off: Arc<AtomicU64>,
 }
 
 impl Listener for PatientListener {
@@ -35,7 +39,8 @@ impl Listener for PatientListener {
         let (socket, address) = Listener::accept(&mut self.listener).await;
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES);
-        (PatientStream { socket, patience: self.patience, end: None }, address)
+        let (patience, cut_off) = (self.patience, Arc::clone(&self.cut_off));
+        (PatientStream { socket, patience, cut_off, end: None }, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -47,6 +52,7 @@ impl Listener for PatientListener {
 pub struct PatientStream {
     socket: TcpStream,
     patience: Duration,
+    cut_off: Arc<AtomicU64>,
     /// When patience ends; only while a write waits.
     end: Option<Pin<Box<Sleep>>>,
 }
@@ -63,7 +69,11 @@ impl PatientStream {
         }
         let end = self.end.get_or_insert_with(|| Box::pin(sleep(self.patience)));
         match end.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(ErrorKind::TimedOut.into())),
+            Poll::Ready(()) => {
+                self.end = None;
+                self.cut_off.fetch_add(1, Relaxed);
+                Poll::Ready(Err(ErrorKind::TimedOut.into()))
+            }
             Poll::Pending => Poll::Pending,
         }
     }

@@ -81,6 +81,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         turns: (options.connections as usize).saturating_sub(2).max(1),
     };
     let hub = Hub::new(store.clone(), Arc::clone(&sampler), commits, limits, stopping.clone());
+    let cut_off = Arc::clone(&hub.counts().cut_off);
     let app = App {
         store,
         sampler,
@@ -93,7 +94,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     };
     tracing::info!("listening on http://{address}");
 
-    let listener = PatientListener { listener, patience };
+    let listener = PatientListener { listener, patience, cut_off };
     let mut stopped = stopping;
     let server = axum::serve(listener, router(Arc::new(app))).with_graceful_shutdown(async move {
         let _ = stopped.wait_for(|stop| *stop).await;

@@ -118,6 +118,11 @@ fn gauges(app: &App) -> Result<Registry, Error> {
         counts.evicted.load(Relaxed),
     )?;
     sum(
+        "metrics_api_cut_off_total",
+        "Connections ended since the start because nothing was taken from them.",
+        counts.cut_off.load(Relaxed),
+    )?;
+    sum(
         "metrics_api_live_resumed_total",
         "Clients since the start that got just what they had missed.",
         counts.resumed.load(Relaxed),

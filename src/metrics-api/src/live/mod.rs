@@ -51,6 +51,8 @@ pub struct Counts {
     pub clients: AtomicUsize,
     pub batches: AtomicU64,
     pub evicted: AtomicU64,
+    /// Of all connections, not of /live alone.
+    pub cut_off: Arc<AtomicU64>,
     pub resumed: AtomicU64,
     rooms_made: AtomicU64,
 }

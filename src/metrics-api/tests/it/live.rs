@@ -213,6 +213,7 @@ async fn a_client_that_takes_nothing_is_cut_off_and_the_others_go_on() {
     let mut rest = Vec::new();
     let end = asleep.read_to_end(&mut rest);
     assert!(end.is_err() || !rest.ends_with(b"0\r\n\r\n"), "cut off, not ended");
+    assert!(has(&server, "metrics_api_cut_off_total 1").await, "it is counted, once");
 }
 
 #[tokio::test]
