@@ -59,6 +59,8 @@ def test_one_row_changed_by_hand_is_found(demo: Demo, statement: str) -> None:
     condition = one.format(given[2] or "true")
     with snapshot(demo.stack.databases) as connection:
         cursor = connection.cursor()
+        # As if no trigger had seen it: those of the counted sales let no order move in a snapshot.
+        cursor.execute("set session_replication_role = replica")
         cursor.execute(f"{given[0]} where {condition}")
         assert cursor.rowcount == 1
         differences = compare(connection, demo.settings.api_url).differences
