@@ -244,7 +244,7 @@ async fn a_sign_of_life_soon_after_a_commit_is_noted_without_waiting_for_the_nex
             let event = "id: 1\nevent: visit\ndata: {\"visit\":1}\n\n";
             let _ = socket.write_all(format!("{head}{event}").as_bytes());
             // The commit is through by then, and what the books note is paced.
-            std::thread::sleep(Duration::from_millis(400));
+            std::thread::sleep(Duration::from_millis(700));
             let _ = socket.write_all(b": a sign\n\n");
             // Silent, but open.
             std::thread::sleep(Duration::from_secs(30));
@@ -257,7 +257,7 @@ async fn a_sign_of_life_soon_after_a_commit_is_noted_without_waiting_for_the_nex
     // `updated_at` is the commit's.
     let apart = "select coalesce(max(last_heard_at - updated_at), '0') from sse_stream.offsets";
     eventually("noted", async || {
-        db.one(&format!("select ({apart}) between '0.2 s' and '0.8 s'")).await == "t"
+        db.one(&format!("select ({apart}) between '0.1 s' and '0.9 s'")).await == "t"
     })
     .await;
     running.abort();
