@@ -102,7 +102,11 @@ fn chain(error: &dyn StdError) -> String {
 
 impl From<pgtls::Error> for Error {
     fn from(error: pgtls::Error) -> Self {
-        Self::config(error.to_string()).caused_by(error)
+        let config = Self::config(error.to_string());
+        match error.into_cause() {
+            Some(cause) => config.caused_by(cause),
+            None => config,
+        }
     }
 }
 

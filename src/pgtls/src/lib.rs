@@ -29,6 +29,11 @@ impl Error {
         Self { message: message.into(), cause: None }
     }
 
+    /// What went wrong below, for whoever has taken the message.
+    pub fn into_cause(self) -> Option<Box<dyn StdError + Send + Sync>> {
+        self.cause
+    }
+
     fn caused_by(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
         self.cause = Some(Box::new(cause));
         self
