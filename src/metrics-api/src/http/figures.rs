@@ -85,20 +85,22 @@ pub(super) async fn streams_top(State(app): State<Arc<App>>, mut parameters: Par
     ranking(&app, parameters, by, "minutes, location, service_type, by, metric, n").await
 }
 
+/// What the rankings below can be asked.
+const RANKING: &str = "minutes, location, service_type, metric, n";
+
 /// `GET /locations/top`.
 pub(super) async fn locations_top(State(app): State<Arc<App>>, parameters: Parameters) -> Answer {
-    ranking(&app, parameters, Entity::Location, "minutes, location, service_type, metric, n").await
+    ranking(&app, parameters, Entity::Location, RANKING).await
 }
 
 /// `GET /items/top`.
 pub(super) async fn items_top(State(app): State<Arc<App>>, parameters: Parameters) -> Answer {
-    ranking(&app, parameters, Entity::Item, "minutes, location, service_type, metric, n").await
+    ranking(&app, parameters, Entity::Item, RANKING).await
 }
 
 /// `GET /payments/mix`.
 pub(super) async fn payments_mix(State(app): State<Arc<App>>, parameters: Parameters) -> Answer {
-    let allowed = "minutes, location, service_type, metric, n";
-    ranking(&app, parameters, Entity::PaymentMethod, allowed).await
+    ranking(&app, parameters, Entity::PaymentMethod, RANKING).await
 }
 
 async fn ranking(app: &App, mut parameters: Parameters, by: Entity, allowed: &str) -> Answer {

@@ -151,15 +151,15 @@ impl Room {
             commits.mark_unchanged();
             if self.occupied() {
                 let slow = begun >= next_slow;
-                match store::in_time(self.compute(hub, slow, &mut shown)).await {
-                    Ok(news) => {
-                        if slow {
-                            let pause = if self.filter.minutes > LONG { SELDOM } else { SECOND };
-                            // Four fifths of the time belong to others, however long a look takes.
-                            next_slow = begun + pause.max(5 * begun.elapsed());
-                        }
-                        self.send(hub, news, Some(&shown));
-                    }
+                let computed = store::in_time(self.compute(hub, slow, &mut shown)).await;
+                if slow {
+                    let pause = if self.filter.minutes > LONG { SELDOM } else { SECOND };
+                    // Four fifths of the time belong to the other figures, however long these take
+                    // and whatever comes of it: rankings of a filter look at facts.
+                    next_slow = begun + pause.max(5 * begun.elapsed());
+                }
+                match computed {
+                    Ok(news) => self.send(hub, news, Some(&shown)),
                     // The pipeline's message tells; the log has it from the sampler.
                     Err(error) => tracing::debug!("no figures: {error}"),
                 }
@@ -195,12 +195,9 @@ impl Room {
             raw(&json!({ "window": window, "current": current, "before": before })),
         ));
         if slow {
-            // Rankings of a filter look at facts: should that take too long, the rest is told all
-            // the same. The page goes by the course to say how old both are.
-            match courses(&snapshot, &window, filter).await {
-                Ok(both) => found.extend(both),
-                Err(error) => tracing::warn!("no rankings of {filter:?}: {}", store::chain(&error)),
-            }
+            let points = store::series(&snapshot, &window, filter).await?;
+            found.push((Kind::Series, raw(&json!({ "window": window, "points": points }))));
+            found.push((Kind::Top, raw(&tops(&snapshot, &window, filter).await?)));
         }
         drop(snapshot);
         for (kind, data) in found {
@@ -255,17 +252,6 @@ impl Room {
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The course of a window and the rankings of the page.
-async fn courses(
-    client: &impl deadpool_postgres::GenericClient,
-    window: &Window,
-    filter: &Filter,
-) -> Result<[(Kind, Box<RawValue>); 2], Error> {
-    let points = store::series(client, window, filter).await?;
-    let series = raw(&json!({ "window": window, "points": points }));
-    Ok([(Kind::Series, series), (Kind::Top, raw(&tops(client, window, filter).await?))])
 }
 
 /// The rankings of the page.

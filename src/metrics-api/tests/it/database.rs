@@ -53,6 +53,12 @@ impl Db {
         Self { client: connect(&with_name(&admin_url(), &name)).await, name }
     }
 
+    /// Another session with it.
+    pub(crate) async fn another(&self) -> Self {
+        let name = self.name.clone();
+        Self { client: connect(&with_name(&admin_url(), &name)).await, name }
+    }
+
     /// Where the reader finds it.
     pub(crate) fn address(&self) -> String {
         let url = admin_url();

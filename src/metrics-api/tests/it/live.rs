@@ -217,6 +217,19 @@ async fn a_client_that_takes_nothing_is_cut_off_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn rankings_that_take_too_long_do_not_hold_up_the_other_figures() {
+    let db = Db::new().await;
+    let server = Server::ready(&db, &[]).await;
+    let other = db.another().await;
+    other.run("begin; lock table analytics.items_by_hour_parts in access exclusive mode").await;
+    let mut live = Sse::open(&server, "", None).await;
+    for total in ["11.00", "12.00", "13.00"] {
+        db.order("LOC-ON-001", total).await;
+        live.of("kpis").await;
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_ends_says_so() {
     let db = Db::new().await;
     let server = Server::ready(&db, &[]).await;

@@ -169,3 +169,26 @@ async fn rules_and_dashboard_ask_for_series_that_exist() {
         assert!(strange.is_empty(), "{file} asks for {strange:?}, told are {told:?}");
     }
 }
+
+#[tokio::test]
+async fn a_run_that_died_without_a_word_is_told_of() {
+    let db = Db::new().await;
+    let server = Server::ready(&db, &[]).await;
+    db.run(
+        "insert into sse_stream.runs (stream, started_at, ended_at, stop_reason) values
+            ('restaurant', now() - interval '3 hours', now() - interval '2 hours', 'lost');
+        insert into sse_stream.runs (stream, started_at) values
+            ('restaurant', now() - interval '2 hours')",
+    )
+    .await;
+    let age = |text: &Value| {
+        let line =
+            text.as_str()?.lines().find(|it| it.starts_with("sse_stream_run_age_seconds "))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    // It runs, for its stream is heard.
+    let told = server.until("/prometheus", |_, text| age(text).is_some_and(|it| it < 30.0)).await;
+    assert!(told.as_str().unwrap().contains("sse_stream_recent_failed_runs 1"), "{told}");
+    db.heard(5000.0).await;
+    server.until("/prometheus", |_, text| age(text).is_some_and(|it| it > 4000.0)).await;
+}
